@@ -1,0 +1,1 @@
+"""Spinyard: services that come and go, with proof that nothing is left."""

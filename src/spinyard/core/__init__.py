@@ -1,0 +1,1 @@
+"""Pure words and rules of both domains: no I/O, no clock, no randomness."""

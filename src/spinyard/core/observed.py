@@ -1,0 +1,202 @@
+"""What was seen. Three answers and no fourth: an error, a timeout or silence is Unknown, and never Absent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from spinyard.core.ids import Digest, ResourceKey, Uid
+from spinyard.core.spec import Kind, Probe
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """`running` until everything of its tree is gone. `exit_code` is None for a death by signal, and while running."""
+
+    running: bool
+    pid: int = 0
+    started_at: float = 0.0
+    exited_at: float | None = None
+    exit_code: int | None = None
+    exit_signal: int | None = None
+    error_class: str = ""
+    """set when the program could not be started at all, or was killed for a limit (see errors.ErrorClass)"""
+    error: str = ""
+    peak_memory_bytes: int = 0
+    cpu_seconds: float = 0.0
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """`acknowledged`: the data plane confirmed the wish as it stands now. `rejected`: its words, if it refused."""
+
+    acknowledged: bool
+    healthy: bool = False
+    active_requests: int = 0
+    rejected: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFacts:
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    acknowledged: bool
+    rejected: str = ""
+
+
+Facts = ProcessFacts | EndpointFacts | DirectoryFacts | RouteFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    why: str
+
+
+Observed = Present | Absent | Unknown
+
+
+class ProbeAnswer(StrEnum):
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """the probe itself could not be made"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    answer: ProbeAnswer
+    message: str = ""
+
+
+# -- what to look at: asked by a domain, answered by the engine's observe ---------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LookResource:
+    """Answer: Observed."""
+
+    provider: str
+    key: ResourceKey
+
+
+@dataclass(frozen=True, slots=True)
+class LookProbe:
+    """One probe now, made by us. `process` is the key of the instance (for exec). Answer: ProbeResult."""
+
+    process: ResourceKey
+    address: str
+    ports: tuple[tuple[str, int], ...]
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
+class LookChildren:
+    """Answer: Children, read from the store."""
+
+    owner: Uid
+
+
+@dataclass(frozen=True, slots=True)
+class LookObject:
+    """Answer: ObjectBrief or None."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+
+Look = LookResource | LookProbe | LookChildren | LookObject
+
+
+@dataclass(frozen=True, slots=True)
+class ChildBrief:
+    uid: Uid
+    slot: str
+    state: str
+    template_digest: Digest
+    deleting: bool
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChildGroup:
+    """All unfinished children alike in (state, template, deleting): how many, and the k oldest of them."""
+
+    state: str
+    template_digest: Digest
+    deleting: bool
+    count: int
+    oldest: tuple[ChildBrief, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildFailure:
+    uid: Uid
+    template_digest: Digest
+    failed_at: float
+    served_at: float | None
+    outcome: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """A parent's view of its children: never O(n) in what it carries.
+
+    `failures`: the most recent 32, newest first, of kept records. `last_served_at`: by template, when any child last
+    began to serve. `highest_slot`: the largest slot number ever used, -1 for none.
+    """
+
+    groups: tuple[ChildGroup, ...] = ()
+    failures: tuple[ChildFailure, ...] = ()
+    last_served_at: tuple[tuple[Digest, float], ...] = ()
+    highest_slot: int = -1
+    finished: int = 0
+    succeeded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectBrief:
+    uid: Uid
+    state: str
+    deleting: bool
+
+
+Answer = Observed | ProbeResult | Children | ObjectBrief | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An action that failed, as a value."""
+
+    error_class: str
+    message: str
+    retryable: bool
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything one decision may look at beside the row itself.
+
+    `outcomes`: failures of the actions executed since the last decision, by resource key. `refused`: why the store
+    refused the reservation of the last plan, or empty.
+    """
+
+    answers: dict[Look, Answer] = field(default_factory=dict)
+    outcomes: dict[ResourceKey, Failure] = field(default_factory=dict)
+    refused: str = ""

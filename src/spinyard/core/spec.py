@@ -1,0 +1,269 @@
+"""What users ask for, as frozen data with every default filled in.
+
+The YAML and JSON that people write is parsed and checked in `manifest`, which produces these. Durations are seconds,
+sizes bytes. Everything here can be encoded to JSON and back by msgspec without loss; `digest_of` names a Template by
+its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgspec
+
+from spinyard.core.ids import Digest
+
+
+class Kind(StrEnum):
+    TEMPLATE = "Template"
+    SERVICE = "Service"
+    SPIN = "Spin"
+    JOB = "Job"
+
+
+# -- probes ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HttpGet:
+    """Ok is a status of 200 to 399. `port` is the name of a port of the template."""
+
+    path: str = "/"
+    port: str = ""
+    host: str = ""
+    scheme: str = "http"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSocket:
+    port: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grpc:
+    """The standard grpc.health.v1 service."""
+
+    port: str = ""
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """Ok is exit code 0, run with the instance's own environment and directory."""
+
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Exactly one of the four actions is set."""
+
+    http_get: HttpGet | None = None
+    tcp_socket: TcpSocket | None = None
+    grpc: Grpc | None = None
+    exec: Exec | None = None
+    initial_delay_seconds: float = 0.0
+    period_seconds: float = 10.0
+    timeout_seconds: float = 1.0
+    success_threshold: int = 1
+    failure_threshold: int = 3
+
+
+# -- template ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EnvVar:
+    """`value`, or exactly one source. A secret file is read in the instance at exec, and never stored or sent."""
+
+    name: str
+    value: str = ""
+    from_file: str = ""
+    from_variable: str = ""
+    secret_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """`number` 0 means: take a free one of the machine's range."""
+
+    name: str
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapStep:
+    name: str
+    command: tuple[str, ...]
+    timeout_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeTest:
+    """Run once, after readiness and before any traffic. Exactly one of http_get and exec."""
+
+    http_get: HttpGet | None = None
+    exec: Exec | None = None
+    timeout_seconds: float = 10.0
+
+
+class DirectoryScope(StrEnum):
+    SPIN = "spin"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """`env` names the variable that tells the program the path."""
+
+    name: str
+    scope: DirectoryScope = DirectoryScope.SPIN
+    env: str = ""
+    retain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None: not limited beyond the machine's own bounds. `cpu` in cores; refused where it cannot be enforced."""
+
+    memory_bytes: int | None = None
+    cpu: float | None = None
+    open_files: int | None = None
+    processes: int | None = None
+    log_bytes: int = 10 * 1024 * 1024
+
+
+class Isolation(StrEnum):
+    NONE = "none"
+    NAMESPACES = "namespaces"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSpec:
+    """How one instance is made. Immutable: it is named by `digest_of(self)`."""
+
+    command: tuple[str, ...]
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    env: tuple[EnvVar, ...] = ()
+    ports: tuple[Port, ...] = ()
+    readiness_probe: Probe | None = None
+    liveness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+    limits: Limits = field(default_factory=Limits)
+    isolation: Isolation = Isolation.NONE
+    termination_grace_seconds: float = 30.0
+    bootstrap: tuple[BootstrapStep, ...] = ()
+    smoke_test: SmokeTest | None = None
+    data_directories: tuple[DataDirectory, ...] = ()
+    drain_timeout_seconds: float = 30.0
+    start_timeout_seconds: float = 60.0
+    queue_timeout_seconds: float = 300.0
+    failed_ttl_seconds: float = 600.0
+    provider: str = "process"
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+def digest_of(template: TemplateSpec) -> Digest:
+    """`sha256:` and 16 hex digits of the canonical JSON of the template."""
+    return Digest("sha256:" + hashlib.sha256(msgspec.json.encode(template, order="sorted")).hexdigest()[:16])
+
+
+# -- objects -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Requests whose Host is one of `hosts` (`*` for any) and whose path starts with `path_prefix`."""
+
+    hosts: tuple[str, ...]
+    path_prefix: str = "/"
+    port: str = ""
+    timeout_seconds: float = 0.0
+    http2: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Wait until that object is available (a Service) or has succeeded (a Job)."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollingUpdate:
+    """`progress_deadline_seconds`: without one more available instance in this time the new version is given up."""
+
+    max_surge: int = 1
+    max_unavailable: int = 0
+    progress_deadline_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalEndpoint:
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """Endpoints of something that we do not start."""
+
+    endpoints: tuple[ExternalEndpoint, ...]
+    readiness_probe: Probe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """Exactly one of `template_digest` and `external` is set; `template_ref` is kept for display."""
+
+    owner: str = ""
+    replicas: int = 1
+    template_digest: Digest = Digest("")
+    template_ref: str = ""
+    external: External | None = None
+    route: Route | None = None
+    update: RollingUpdate = field(default_factory=RollingUpdate)
+    depends_on: tuple[Dependency, ...] = ()
+    ttl_seconds: float | None = None
+    restarted_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpinSpec:
+    """`service_uid` owns shared directories and the cluster; `cluster` empty means: not routed. `run_to_exit`: a Job's."""
+
+    template_digest: Digest
+    cluster: str = ""
+    route_port: str = ""
+    service_uid: str = ""
+    service_name: str = ""
+    run_to_exit: bool = False
+    job_timeout_seconds: float | None = None
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    owner: str = ""
+    template_digest: Digest = Digest("")
+    template_ref: str = ""
+    retries: int = 0
+    timeout_seconds: float = 3600.0
+    depends_on: tuple[Dependency, ...] = ()
+    ttl_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTemplateSpec:
+    """The object of kind Template: a name for a digest."""
+
+    owner: str = ""
+    template_digest: Digest = Digest("")
+
+
+ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec

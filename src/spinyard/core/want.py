@@ -1,0 +1,68 @@
+"""What is wanted from a provider or from the data plane: the payload of an `ensure`.
+
+A closed union. It is stored in the ledger only where the world must be rebuilt from it without its owner (`RouteWant`,
+`EndpointWant`: the data plane is served from the ledger before anything else runs); a `ProcessWant` is made anew from
+the template at each `ensure`, so no environment is stored.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from spinyard.core.spec import EnvVar, Isolation, Limits, Probe
+
+
+class ProcessWant(msgspec.Struct, frozen=True, tag="process", kw_only=True):
+    """One program. `${NAME}` of ports, directories and env in command, args and env values is already expanded."""
+
+    argv: tuple[str, ...]
+    env: tuple[EnvVar, ...] = ()
+    working_dir: str = ""
+    ports: tuple[tuple[str, int], ...] = ()
+    directories: tuple[str, ...] = ()
+    """keys of DirectoryWants that must exist before; their paths are under the provider's own root"""
+    directory_env: tuple[tuple[str, str], ...] = ()
+    """(variable, directory key): the provider sets the variable to the directory's path"""
+    limits: Limits = Limits()
+    isolation: Isolation = Isolation.NONE
+    grace_seconds: float = 30.0
+    timeout_seconds: float | None = None
+    """killed after this time; for bootstrap steps, jobs and tests"""
+    log_name: str = ""
+    """instances of one spin share a log directory of this name"""
+
+
+class DirectoryWant(msgspec.Struct, frozen=True, tag="directory", kw_only=True):
+    name: str
+
+
+class EndpointState(StrEnum):
+    ACTIVE = "active"
+    UNHEALTHY = "unhealthy"
+    """our own (exec) probe says no: known to the data plane, gets nothing"""
+    DRAINING = "draining"
+
+
+class EndpointWant(msgspec.Struct, frozen=True, tag="endpoint", kw_only=True):
+    cluster: str
+    address: str
+    port: int
+    state: EndpointState = EndpointState.ACTIVE
+    spin: str = ""
+
+
+class RouteWant(msgspec.Struct, frozen=True, tag="route", kw_only=True):
+    """One cluster and the requests that go to it. `probe` becomes the active health check of its endpoints."""
+
+    cluster: str
+    hosts: tuple[str, ...] = ()
+    path_prefix: str = "/"
+    probe: Probe | None = None
+    timeout_seconds: float = 0.0
+    http2: bool = False
+    service: str = ""
+
+
+Want = ProcessWant | DirectoryWant | EndpointWant | RouteWant

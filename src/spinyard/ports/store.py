@@ -1,0 +1,293 @@
+"""The store as the engine and the use cases see it. Synchronous: called in the one writer thread (every method that
+says *write*) or in a reader thread (*read*); the simulation calls it inline. Rows of the database never leave it.
+
+Fencing: `commit` writes a row only where (uid, lease_token, resource_version) all match. Zero rows means stop, quietly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from spinyard.core.ids import Digest, ResourceKey, Uid
+from spinyard.core.observed import Children, ObjectBrief
+from spinyard.core.plan import Plan, Reservation, Resource
+from spinyard.core.row import ObjectRow
+from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    uid: Uid
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A plan for a row as it was observed. `release`: give the lease back in the same statement, due at plan.wake_at (or
+    at once when wake_seq moved meanwhile). `owner_wake_seconds`: how long its owner's wake may be put off (debounce)."""
+
+    row: ObjectRow
+    plan: Plan
+    release: bool
+    actor: str = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Applied. `row` is the row after the commit (same lease unless released)."""
+
+    row: ObjectRow
+    commit_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The row changed under us, or the lease is not ours any more: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A reservation was refused: nothing of this row was written. `why` names scope, limit and current sum."""
+
+    why: str
+
+
+CommitResult = Committed | Stale | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object with everything a view may show."""
+
+    row: ObjectRow
+    annotations: Mapping[str, str]
+    why: str
+    """the sentence of its last plan"""
+    reason: str
+    wake_at: float | None
+    attempts_until: float = 0.0
+    finished_at: float | None = None
+    commit_seq: int = 0
+    state_since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    commit_seq: int
+    index: int
+    """order within the commit; (commit_seq, index) is unique and ordered"""
+    at: float
+    uid: Uid
+    kind: Kind
+    namespace: str
+    name: str
+    owner_uid: Uid | None
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+    actor: str
+    state: str
+    """the object's state after this commit"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    uid: Uid
+    kind: Kind
+    namespace: str
+    name: str
+    spec: ObjectSpec
+    state: str
+    status: bytes
+    template_digest: Digest = Digest("")
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    wake: bool = True
+    """False for kinds that nobody drives (Template)"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An Idempotency-Key, bound to an object. `fingerprint` is the hash of method, path and body."""
+
+    key: str
+    fingerprint: str
+    uid: Uid
+    response: bytes
+    created_at: float
+
+
+class Transaction(Protocol):
+    """One write transaction of a use case: everything or nothing, one commit_seq for all of it. Reads see its writes."""
+
+    @property
+    def now(self) -> float: ...
+
+    def find(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
+        """The live (not finished) object of that name, or else None."""
+        ...
+
+    def find_uid(self, uid: Uid) -> StoredObject | None: ...
+
+    def select(
+        self,
+        kind: Kind | None,
+        *,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        owner_uid: Uid | None = None,
+        finished: bool | None = False,
+        after: str = "",
+        limit: int = 200,
+    ) -> Sequence[StoredObject]:
+        """Ordered by (namespace, name, uid); `after` is the last "namespace/name/uid" of the page before. `finished`
+        None: both. With labels all must match."""
+        ...
+
+    def insert(self, new: NewObject, *, actor: str, why: str) -> StoredObject:
+        """Writes event Created. Raises Conflict(already_exists) when a live object of that kind and name exists."""
+        ...
+
+    def update(
+        self,
+        uid: Uid,
+        *,
+        actor: str,
+        why: str,
+        reason: str,
+        spec: ObjectSpec | None = None,
+        template_digest: Digest | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        delete: bool = False,
+        force: bool = False,
+        paused: bool | None = None,
+    ) -> StoredObject:
+        """None means unchanged. A changed spec raises generation; any change raises resource_version and wake_seq and
+        makes the row due now. `delete` is monotone. Writes an event with `reason` and `why`."""
+        ...
+
+    def put_template(self, digest: Digest, template: TemplateSpec) -> None: ...
+
+    def template(self, digest: Digest) -> TemplateSpec | None: ...
+
+    def find_key(self, key: str) -> KeyRecord | None: ...
+
+    def put_key(self, record: KeyRecord) -> None: ...
+
+    def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
+        """For the sweep and for retained directories that a person removed."""
+        ...
+
+    def event(self, uid: Uid, type: Literal["Normal", "Warning"], reason: str, message: str, *, actor: str) -> None: ...
+
+
+class Store(Protocol):
+    # -- engine ----------------------------------------------------------------------------------------------------
+
+    def claim(self, *, holder: str, now: float, lease_seconds: float, limit: int) -> Sequence[ObjectRow]:
+        """*write*. Rows that are due (wake_at <= now), not finished, of known kinds, with no live lease; oldest wake
+        first. Each gets lease_token + 1 and lease_until. Loaded with template, open resources and reservations."""
+        ...
+
+    def extend(self, leases: Sequence[Lease], *, until: float) -> Sequence[Lease]:
+        """*write*. Returns those that are still ours."""
+        ...
+
+    def reload(self, lease: Lease) -> ObjectRow | None:
+        """*read*. The row as it is now, or None when the lease is not ours any more."""
+        ...
+
+    def release(self, leases: Sequence[tuple[Lease, int, float | None]]) -> None:
+        """*write*. (lease, wake_seq as observed, wake_at): gives the lease back without any other change; due at once
+        when wake_seq has moved. None: never due by itself."""
+        ...
+
+    def commit(self, batch: Sequence[Commit], *, now: float) -> Sequence[CommitResult]:
+        """*write*. One transaction, one commit_seq, one result per commit, in order. A row that fails for a reason of
+        its own (refused, poisoned) harms only itself."""
+        ...
+
+    def wake(self, uids: Sequence[Uid], *, now: float) -> None:
+        """*write*. Due now, wake_seq + 1. Unknown or finished uids are ignored."""
+        ...
+
+    def children(self, owner: Uid) -> Children:
+        """*read*."""
+        ...
+
+    def brief(self, kind: Kind, namespace: str, name: str) -> ObjectBrief | None:
+        """*read*. The newest object of that name, a finished one only when no live one exists."""
+        ...
+
+    def next_due(self, *, now: float) -> float | None:
+        """*read*. The smallest wake_at of any claimable row."""
+        ...
+
+    # -- sweep and data plane ----------------------------------------------------------------------------------------
+
+    def resources(self, keys: Sequence[ResourceKey]) -> Mapping[ResourceKey, Resource]:
+        """*read*. Ledger rows, closed ones too. A key that was never written is not in the answer."""
+        ...
+
+    def open_resources(self, *, provider: str | None = None, after: str = "", limit: int = 1000) -> Sequence[Resource]:
+        """*read*. Not closed, by key; with stored_want. For the data plane at start and for the sweep."""
+        ...
+
+    def resources_changed(self, *, provider: str, since_commit_seq: int) -> tuple[Sequence[Resource], int]:
+        """*read*. Ledger rows of the provider written after that commit_seq (closed ones too), and the newest commit_seq."""
+        ...
+
+    # -- use cases ---------------------------------------------------------------------------------------------------
+
+    def transact(self, work: Callable[[Transaction], T], *, now: float) -> T:
+        """*write*. Runs `work` in one transaction; an exception rolls all of it back."""
+        ...
+
+    def read(self, work: Callable[[Transaction], T], *, now: float) -> T:
+        """*read*. The same view, writes forbidden (SystemFailure)."""
+        ...
+
+    def events(
+        self,
+        *,
+        after: tuple[int, int] = (0, 0),
+        uid: Uid | None = None,
+        owner_uid: Uid | None = None,
+        namespace: str | None = None,
+        limit: int = 200,
+        newest_first: bool = False,
+    ) -> Sequence[StoredEvent]:
+        """*read*. In order of (commit_seq, index), strictly after `after`. Raises Expired when `after` is older than the
+        pruned history (and not (0, 0))."""
+        ...
+
+    def commit_seq(self) -> int:
+        """*read*. The newest."""
+        ...
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """*read*. Unfinished objects by (kind, state), for metrics."""
+        ...
+
+    def prune(self, *, now: float, finished_keep_max: int, events_keep_max: int, events_keep_seconds: float) -> int:
+        """*write*. Finished records past their keep time or count (with their closed resources), old events, old keys,
+        templates nobody refers to. Bounded work per call; returns how many rows went."""
+        ...
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    @property
+    def installation(self) -> str:
+        """This installation's id, made at the first open."""
+        ...
+
+    def backup(self, path: str) -> None:
+        """*write*. A consistent copy (SQLite: VACUUM INTO or the backup API) at path, which must not exist."""
+        ...
+
+    def close(self) -> None: ...
