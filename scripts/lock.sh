@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes requirements/run.txt and requirements/dev.txt anew from pyproject.toml: every version, every hash, one file for
+# all Pythons and both architectures. With UPGRADE=1 to the newest versions, otherwise moving only what must move.
+# Why not uv.lock: docs/decisions/0001-bootstrap.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+uv="${UV:-}"
+[ -n "$uv" ] || { [ -x .venv/bin/uv ] && uv=.venv/bin/uv; } || uv=$(command -v uv || true)
+if [ -z "$uv" ]; then
+    .venv/bin/python tools/pip-*.whl/pip install --quiet 'uv>=0.13'
+    uv=.venv/bin/uv
+fi
+
+compile() { # output, then what to lock
+    local out=$1
+    shift
+    "$uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+        --no-emit-index-url --no-annotate --no-emit-package spinyard-sdk --custom-compile-command 'make lock' \
+        ${UPGRADE:+--upgrade} --output-file "$out" "$@" >/dev/null
+    # The same environment on every line says nothing: bootstrap checks it once. Other markers stay.
+    sed -i -E "s/ ; python_full_version < '3\\.15' and implementation_name == 'cpython' and \\(\\(platform_machine == 'aarch64' and sys_platform == 'linux'\\) or \\(platform_machine == 'x86_64' and sys_platform == 'linux'\\)\\) / /" "$out"
+    echo "$out: $(grep -c '==' "$out") packages"
+}
+
+compile requirements/dev.txt --all-extras --group dev
+# The smaller set takes the versions of the larger one: going from `make demo` to `make test` only adds packages.
+rm -f requirements/run.txt
+UPGRADE='' compile requirements/run.txt --all-extras --group build --constraint requirements/dev.txt
+
+if grep -nE '://|^-|@ ' requirements/run.txt requirements/dev.txt; then
+    echo 'lock: a line above names a place on a network; the lock must not' >&2
+    exit 1
+fi

@@ -1,0 +1,1 @@
+"""What parents and units share. This package never imports `spinyard`."""

@@ -1,0 +1,41 @@
+"""The words that travel between the first hop, a parent and its unit: they are written down here and nowhere else.
+
+Pure: no I/O, no clock, no state. `spinyard` imports this module; it never imports `spinyard`.
+"""
+
+from typing import Final, Literal
+
+import xxhash
+
+Side = Literal["parent", "unit"]
+PARENT: Final[Side] = "parent"
+UNIT: Final[Side] = "unit"
+
+# Set by the first hop, then it wins for the whole request tree; stripped from outsiders.
+SIDE_HEADER: Final = "x-spinyard-side"
+# What the side is derived from. Envoy hashes this header's bytes and nothing else.
+KEY_HEADER: Final = "x-spinyard-key"
+
+# Envoy's weights of one route add up to this; the unit's cluster stands first.
+WEIGHT_TOTAL: Final = 10_000
+
+
+def slot(key: str) -> int:
+    """The place of a key in 0 .. WEIGHT_TOTAL - 1: XXH64, seed 0, of the header's bytes, modulo the total weight.
+
+    This is what Envoy does for weighted clusters with `use_hash_policy` on one header. A key is what may stand in a
+    header: printable ASCII without spaces at its ends (Envoy strips those before it hashes). Raises ValueError otherwise.
+    """
+    if not key or not key.isascii() or not key.isprintable() or key != key.strip():
+        raise ValueError(f"a key must be printable ASCII without spaces at its ends, got {key!r}")
+    return xxhash.xxh64_intdigest(key.encode("ascii")) % WEIGHT_TOTAL
+
+
+def side_of(key: str, unit_weight: int) -> Side:
+    """Which side serves a key while the unit has `unit_weight` of WEIGHT_TOTAL.
+
+    A key that is on the unit's side stays there when the weight grows.
+    """
+    if not 0 <= unit_weight <= WEIGHT_TOTAL:
+        raise ValueError(f"the unit's weight must be within 0 and {WEIGHT_TOTAL}, got {unit_weight}")
+    return UNIT if slot(key) < unit_weight else PARENT
