@@ -1,0 +1,1 @@
+"""A small but real photo application: the monolith of the demo."""
