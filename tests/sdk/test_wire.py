@@ -6,6 +6,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from spinyard_sdk import wire
 
 header_values = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=200)

@@ -24,7 +24,7 @@ def slot(key: str) -> int:
     """The place of a key in 0 .. WEIGHT_TOTAL - 1: XXH64, seed 0, of the header's bytes, modulo the total weight.
 
     This is what Envoy does for weighted clusters with `use_hash_policy` on one header. A key is what may stand in a
-    header: printable ASCII without spaces at its ends (Envoy strips those before it hashes). Raises ValueError otherwise.
+    header: printable ASCII without spaces at its ends (Envoy strips those before it hashes); else ValueError.
     """
     if not key or not key.isascii() or not key.isprintable() or key != key.strip():
         raise ValueError(f"a key must be printable ASCII without spaces at its ends, got {key!r}")
