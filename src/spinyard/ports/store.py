@@ -148,6 +148,13 @@ class Transaction(Protocol):
         None: both. With labels all must match."""
         ...
 
+    def changed(
+        self, kind: Kind, *, namespace: str | None = None, after: tuple[int, str], limit: int = 200
+    ) -> Sequence[StoredObject]:
+        """Objects whose (commit_seq, uid) is after `after`, in that order, finished ones too: what a watch sends. Every
+        commit that changes anything a view may show sets the row's commit_seq; taking or extending a lease does not."""
+        ...
+
     def insert(self, new: NewObject, *, actor: str, why: str) -> StoredObject:
         """Writes event Created. Raises Conflict(already_exists) when a live object of that kind and name exists."""
         ...
@@ -166,9 +173,11 @@ class Transaction(Protocol):
         delete: bool = False,
         force: bool = False,
         paused: bool | None = None,
+        finish: bool = False,
     ) -> StoredObject:
         """None means unchanged. A changed spec raises generation; any change raises resource_version and wake_seq and
-        makes the row due now. `delete` is monotone. Writes an event with `reason` and `why`."""
+        makes the row due now. `delete` is monotone. Writes an event with `reason` and `why`. `finish`: for kinds that
+        nobody drives (a deleted Template): the record is finished at once, and its name is free."""
         ...
 
     def put_template(self, digest: Digest, template: TemplateSpec) -> None: ...
