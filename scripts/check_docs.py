@@ -66,6 +66,9 @@ def main() -> int:
     problems: list[str] = []
     counted = ran = 0
     for path in paths:
+        if not path.exists():
+            problems.append(f"{path.name} does not exist")
+            continue
         blocks = list(blocks_of(path.read_text(), path))
         shell = [block for block in blocks if block.language in SHELL_LANGUAGES]
         if arguments.list:

@@ -12,11 +12,15 @@ if [ -z "$uv" ]; then
     uv=.venv/bin/uv
 fi
 
+# scikit-image is installed for its photographs only (examples/gallery); nothing else needs these.
+left_out=(numpy scipy networkx imageio tifffile lazy-loader)
+
 compile() { # output, then what to lock
     local out=$1
     shift
     "$uv" pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
-        --no-emit-index-url --no-annotate --no-emit-package spinyard-sdk --custom-compile-command 'make lock' \
+        --no-emit-index-url --no-annotate --no-emit-package spinyard-sdk "${left_out[@]/#/--no-emit-package=}" \
+        --custom-compile-command 'make lock' \
         ${UPGRADE:+--upgrade} --output-file "$out" "$@" >/dev/null
     # The same environment on every line says nothing: bootstrap checks it once. Other markers stay.
     sed -i -E "s/ ; python_full_version < '3\\.15' and implementation_name == 'cpython' and \\(\\(platform_machine == 'aarch64' and sys_platform == 'linux'\\) or \\(platform_machine == 'x86_64' and sys_platform == 'linux'\\)\\) / /" "$out"
