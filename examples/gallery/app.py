@@ -74,8 +74,9 @@ class Gallery:
             Route("/version", self.version),
             Route("/stats", self.stats),
         ]
-        problems = {Problem: _problem, HTTPException: _http_problem, sqlite3.OperationalError: _store_problem, OSError: _store_problem}
-        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=problems)  # type: ignore[arg-type]
+        answers: dict[Any, Any] = {Problem: _problem, HTTPException: _http_problem}
+        answers |= {sqlite3.OperationalError: _store_problem, OSError: _store_problem}
+        app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=answers)
         self.gate = Gate(app, settings, self._store.note_refused)
 
     # -- reading
@@ -221,7 +222,7 @@ def main() -> int:
     except OSError as taken:
         raise SystemExit(f"gallery: cannot listen on {settings.host}:{settings.port}: {taken.strerror}") from taken
     _say("listening", host=settings.host, port=listener.getsockname()[1])
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again at its end: then it must not kill us
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again at its end, which must not kill us then
         signal.signal(number, lambda *_: None)
     _Server(config, gallery.gate).run(sockets=[listener])
     _say("stopped", **gallery.gate.as_dict())
@@ -235,6 +236,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.bind((host, port))
+    listener.listen(1024)
     return listener
 
 

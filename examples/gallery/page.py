@@ -61,9 +61,9 @@ def _card(photo: Photo, comments: Sequence[Comment]) -> str:
     said = "".join(f"<li><b>{escape(comment.author)}</b>{escape(comment.text)}</li>" for comment in comments)
     return f"""<article><a href="/photos/{photo.id}/raw">
 <img src="/photos/{photo.id}/thumb/480" alt="{title}" loading="lazy" width="480" height="360"></a>
-<div class="text"><h2>{title}</h2><small>{day} · {photo.width} × {photo.height} · {photo.bytes // 1024} KB</small>
+<div class="text"><h2>{title}</h2><small>{day} · {photo.width} &times; {photo.height} · {photo.bytes // 1024} KB</small>
 <ul>{said or '<li class="none">No comments yet</li>'}</ul>
 <form method="post" action="/photos/{photo.id}/comments">
 <input name="author" aria-label="Your name" placeholder="Name" maxlength="60" required>
-<input name="text" aria-label="Comment" placeholder="Say something" maxlength="1000" required><button>Send</button></form>
-</div></article>"""
+<input name="text" aria-label="Comment" placeholder="Say something" maxlength="1000" required>
+<button>Send</button></form></div></article>"""

@@ -9,4 +9,5 @@ class Problem(Exception):
         self.status, self.code, self.detail = status, code, detail
 
     def as_dict(self) -> dict[str, object]:
-        return {"type": "about:blank", "title": self.code, "status": self.status, "code": self.code, "detail": self.detail}
+        words = {"type": "about:blank", "title": self.code, "code": self.code, "detail": self.detail}
+        return {**words, "status": self.status}

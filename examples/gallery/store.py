@@ -37,7 +37,8 @@ STRAY_FILE_AGE_SECONDS = 3_600
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS photo (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, media_type TEXT NOT NULL,
-  width INTEGER NOT NULL, height INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, created_at REAL NOT NULL);
+  width INTEGER NOT NULL, height INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+  created_at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS comment (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, photo_id TEXT NOT NULL REFERENCES photo(id),
   author TEXT NOT NULL, text TEXT NOT NULL, created_at REAL NOT NULL);
@@ -70,8 +71,12 @@ class Comment:
     created_at: float
 
 
-_PHOTO = "id, title, media_type, width, height, bytes, sha256, created_at"
-_COMMENT = "id, photo_id, author, text, created_at"
+_PHOTOS = "SELECT id, title, media_type, width, height, bytes, sha256, created_at FROM photo"
+_COMMENTS = "SELECT id, photo_id, author, text, created_at FROM comment"
+_NEW_PHOTO = (
+    "INSERT INTO photo (id, title, media_type, width, height, bytes, sha256, created_at) VALUES (?,?,?,?,?,?,?,?)"
+)
+_NEW_COMMENT = "INSERT INTO comment (id, photo_id, author, text, created_at) VALUES (?,?,?,?,?)"
 
 
 class Store:
@@ -82,7 +87,7 @@ class Store:
     def open(self) -> None:
         """Makes what is missing. Any number of processes may call it at once."""
         (self._root / "photos").mkdir(parents=True, exist_ok=True)
-        with _alone(self._root / "open.lock"):  # switching to WAL ignores the busy timeout, so only one at a time does it
+        with _alone(self._root / "open.lock"):  # switching to WAL ignores the busy timeout: one at a time
             db = self._connection()
             db.execute("PRAGMA journal_mode=WAL")
             db.executescript(SCHEMA)
@@ -105,7 +110,7 @@ class Store:
                 return _photo(db, earlier), False
             if db.execute("SELECT count(*) FROM photo").fetchone()[0] >= self._photos_max:
                 raise Problem(507, "gallery-full", f"This gallery keeps at most {self._photos_max} photos.")
-            db.execute(f"INSERT INTO photo ({_PHOTO}) VALUES (?,?,?,?,?,?,?,?)", tuple(asdict(photo).values()))
+            db.execute(_NEW_PHOTO, tuple(asdict(photo).values()))
             _remember(db, "photos", key, fingerprint, photo.id, photo.created_at)
         return photo, True
 
@@ -118,8 +123,7 @@ class Store:
     def list_photos(self, limit: int, before: str | None = None) -> list[Photo]:
         """Newest first, from the photo `before` on."""
         rows = self._connection().execute(
-            f"SELECT {_PHOTO} FROM photo WHERE ? IS NULL OR seq < (SELECT seq FROM photo WHERE id = ?)"
-            " ORDER BY seq DESC LIMIT ?",
+            _PHOTOS + " WHERE ? IS NULL OR seq < (SELECT seq FROM photo WHERE id = ?) ORDER BY seq DESC LIMIT ?",  # noqa: S608
             (before, before, limit),
         )
         return [Photo(*row) for row in rows]
@@ -136,19 +140,19 @@ class Store:
         with self._transaction() as db:
             _photo(db, photo_id)
             if earlier := _replayed(db, scope, key, fingerprint):
-                row = db.execute(f"SELECT {_COMMENT} FROM comment WHERE id = ?", (earlier,)).fetchone()
+                row = db.execute(_COMMENTS + " WHERE id = ?", (earlier,)).fetchone()
                 return Comment(*row), False
             count = db.execute("SELECT count(*) FROM comment WHERE photo_id = ?", (photo_id,)).fetchone()[0]
             if count >= COMMENTS_PER_PHOTO_MAX:
                 raise Problem(507, "too-many-comments", f"At most {COMMENTS_PER_PHOTO_MAX} comments on a photo.")
-            db.execute(f"INSERT INTO comment ({_COMMENT}) VALUES (?,?,?,?,?)", tuple(asdict(comment).values()))
+            db.execute(_NEW_COMMENT, tuple(asdict(comment).values()))
             _remember(db, scope, key, fingerprint, comment.id, comment.created_at)
         return comment, True
 
     def list_comments(self, photo_id: str, limit: int) -> list[Comment]:
         """The newest `limit` comments, oldest first."""
         rows = self._connection().execute(
-            f"SELECT {_COMMENT} FROM comment WHERE photo_id = ? ORDER BY seq DESC LIMIT ?", (photo_id, limit)
+            _COMMENTS + " WHERE photo_id = ? ORDER BY seq DESC LIMIT ?", (photo_id, limit)
         )
         return [Comment(*row) for row in rows][::-1]
 
@@ -220,7 +224,7 @@ class Store:
 
 
 def _photo(db: sqlite3.Connection, photo_id: str) -> Photo:
-    row = db.execute(f"SELECT {_PHOTO} FROM photo WHERE id = ?", (photo_id,)).fetchone()
+    row = db.execute(_PHOTOS + " WHERE id = ?", (photo_id,)).fetchone()
     if row is None:
         raise Problem(404, "no-such-photo", f"There is no photo {photo_id[:64]!r}.")
     return Photo(*row)
@@ -240,7 +244,9 @@ def _replayed(db: sqlite3.Connection, scope: str, key: str | None, fingerprint: 
     return str(row[1])
 
 
-def _remember(db: sqlite3.Connection, scope: str, key: str | None, fingerprint: str, object_id: str, now: float) -> None:
+def _remember(
+    db: sqlite3.Connection, scope: str, key: str | None, fingerprint: str, object_id: str, now: float
+) -> None:
     if key is not None:
         db.execute("INSERT INTO idempotency VALUES (?,?,?,?,?)", (scope, key, fingerprint, object_id, now))
 
