@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
-from examples.gallery.seed import PHOTOS
 from yaml import safe_load
+
+from examples.gallery.seed import PHOTOS
 
 ROOT = Path(__file__).resolve().parents[2]
 Png = Callable[[int], bytes]

@@ -8,13 +8,14 @@ import zlib
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
 from examples.gallery.problems import Problem
 from examples.gallery.seed import PHOTOS, shipped_photos
 from examples.gallery.thumbnails import render_thumbnail
 from examples.gallery.validate import validate_photo
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 
 def encoded(mode: str, kind: str, size: tuple[int, int] = (60, 40), **options: object) -> bytes:

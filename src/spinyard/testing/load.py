@@ -55,6 +55,7 @@ VALUES_COUNTED_MAX = 1_000
 EVIDENCE_BYTES = 200
 COMMAND_BYTES_MAX = 4_096
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})  # no HEAD: the parser would wait for its body
+RESERVED_HEADERS = frozenset({"connection", "content-length", "idempotency-key", "transfer-encoding"})
 REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 COUNTED_HEADERS = ("x-gallery-instance", "x-gallery-version", "x-gallery-not-ready")
 # epoll sleeps whole milliseconds, rounded up. Aiming this much early keeps requests within half a millisecond of their
@@ -81,7 +82,7 @@ class MixEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     headers: dict[str, str] = {}
     body: str | None = None
     body_file: str | None = None
-    json: msgspec.Raw | None = None
+    json: object | msgspec.UnsetType = msgspec.UNSET
     idempotency_key: bool = False
     expect: list[int] = []  # statuses that count as success; empty means 200-399
 
@@ -705,7 +706,7 @@ def _check(spec: LoadSpec) -> None:
 
 def _shot(entry: MixEntry, index: int, host: str) -> Shot:
     name = entry.name or f"{entry.method} {entry.path}"
-    bodies = [body for body in (entry.body, entry.body_file, entry.json) if body is not None]
+    bodies = [body for body in (entry.body, entry.body_file, entry.json) if body not in (None, msgspec.UNSET)]
     texts = (entry.path, *entry.headers, *entry.headers.values())
     if entry.method not in METHODS:
         raise LoadRefusedError(f"request {index}: method {entry.method!r} is not one of {', '.join(sorted(METHODS))}")
@@ -713,10 +714,13 @@ def _shot(entry: MixEntry, index: int, host: str) -> Shot:
         raise LoadRefusedError(f"request {index}: path begins with / and has no spaces; headers are printable ASCII")
     if not 0 < entry.weight < float("inf") or len(bodies) > 1:
         raise LoadRefusedError(f"request {index}: weight is more than 0, and only one of body, bodyFile, json is given")
+    own = {key.lower(): value for key, value in entry.headers.items()}
+    if taken := RESERVED_HEADERS & own.keys():
+        raise LoadRefusedError(f"request {index}: the header {min(taken)} is written by the generator")
     headers = {"host": host, "user-agent": "spinyard-load", "accept": "*/*"}
-    if entry.json is not None:
+    if entry.json is not msgspec.UNSET:
         headers["content-type"] = "application/json"
-    headers |= {key.lower(): value for key, value in entry.headers.items()}
+    headers |= own
     head = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
     return Shot(entry, name, head, _body(entry, index), frozenset(entry.expect))
 
@@ -727,8 +731,10 @@ def _body(entry: MixEntry, index: int) -> bytes:
             body = Path(entry.body_file).read_bytes()
         except OSError as missing:
             raise LoadRefusedError(f"request {index}: {missing}") from missing
+    elif entry.json is not msgspec.UNSET:
+        body = msgspec.json.encode(entry.json)
     else:
-        body = bytes(entry.json) if entry.json is not None else (entry.body or "").encode()
+        body = (entry.body or "").encode()
     if len(body) > BODY_BYTES_MAX:
         raise LoadRefusedError(f"request {index}: a body has at most {BODY_BYTES_MAX} bytes")
     return body
@@ -865,15 +871,13 @@ def _parser() -> argparse.ArgumentParser:
 async def _obey(load: Load) -> LoadResult:
     """Runs the load and does what signals and stdin say."""
     loop = asyncio.get_running_loop()
-    running = asyncio.create_task(load.run())
-    await asyncio.sleep(0)  # the run has begun: commands may come
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, load.stop, signal.Signals(number).name)
     # A terminal or /dev/null gives no orders; the end of a pipe means that the parent is gone.
     kind = os.fstat(0).st_mode
     if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind):
         threading.Thread(target=_listen, args=(load, loop), name="load-orders", daemon=True).start()
-    return await running
+    return await load.run()
 
 
 def _listen(load: Load, loop: asyncio.AbstractEventLoop) -> None:
