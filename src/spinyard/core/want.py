@@ -51,6 +51,8 @@ class EndpointWant(msgspec.Struct, frozen=True, tag="endpoint", kw_only=True):
     port: int
     state: EndpointState = EndpointState.ACTIVE
     spin: str = ""
+    probe_port: int = 0
+    """where the data plane's own health check goes; 0: to `port`"""
 
 
 class RouteWant(msgspec.Struct, frozen=True, tag="route", kw_only=True):
