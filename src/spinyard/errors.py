@@ -50,6 +50,7 @@ class ErrorClass(StrEnum):
     DEPENDENCY_FAILED = "DependencyFailed"
     CANNOT_ENFORCE = "CannotEnforce"
     INSTANCE_LOST = "InstanceLost"
+    TIMEOUT = "Timeout"
     PROVIDER_ERROR = "ProviderError"
     INTERNAL = "Internal"
 

@@ -35,6 +35,8 @@ class EndpointFacts:
     healthy: bool = False
     active_requests: int = 0
     rejected: str = ""
+    state: str = ""
+    """the EndpointState that was acknowledged, or is being asked for; a holder that finds another asks again"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,18 @@ class LookProbe:
 
 
 @dataclass(frozen=True, slots=True)
+class LookWatch:
+    """A probe that is made periodically beside the passes, with its thresholds applied. Answer: ProbeResult, UNKNOWN
+    until it has been made. Being asked for is what keeps it running."""
+
+    purpose: str
+    process: ResourceKey
+    address: str
+    ports: tuple[tuple[str, int], ...]
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True)
 class LookChildren:
     """Answer: Children, read from the store."""
 
@@ -119,7 +133,7 @@ class LookObject:
     name: str
 
 
-Look = LookResource | LookProbe | LookChildren | LookObject
+Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""One match on the state; each arm is one rule."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from spinyard.core.machine import Machine
+from spinyard.core.observed import Look, LookResource, Seen
+from spinyard.core.plan import Plan
+from spinyard.core.row import ObjectRow
+from spinyard.core.spec import Kind, SpinSpec
+from spinyard.spin.bootstrap import bootstrapping, probe_look, smoke_probe
+from spinyard.spin.end import cleaning, draining, failed, terminating
+from spinyard.spin.serve import exec_readiness, liveness_look, registering, up
+from spinyard.spin.snapshot import PROXY, Snapshot, SpinRules
+from spinyard.spin.start import first_resources, pending, planned, provisioning
+from spinyard.spin.status import TRANSITIONS, State, decode_status
+from spinyard.spin.translate import readiness
+
+
+def decide(s: Snapshot) -> Plan:
+    match State(s.row.state):
+        case State.PENDING:
+            return pending(s)
+        case State.PLANNED:
+            return planned(s)
+        case State.PROVISIONING:
+            return provisioning(s)
+        case State.BOOTSTRAPPING:
+            return bootstrapping(s)
+        case State.REGISTERING:
+            return registering(s)
+        case State.READY | State.SERVING:
+            return up(s)
+        case State.DRAINING:
+            return draining(s)
+        case State.FAILED:
+            return failed(s)
+        case State.TERMINATING:
+            return terminating(s)
+        case State.CLEANING | State.LEAKED:
+            return cleaning(s)
+        case State.TERMINATED:
+            return s.stay("nothing is left of it", "CleanupVerified", wake_in=None)
+        case never:
+            assert_never(never)
+
+
+def looks(s: Snapshot) -> tuple[Look, ...]:
+    """Only what the rule of this state reads."""
+    provider = s.template.provider
+    process = LookResource(provider, s.process_key)
+    endpoint = LookResource(PROXY, s.endpoint_key)
+    match State(s.row.state):
+        case State.PENDING | State.PLANNED | State.FAILED | State.TERMINATED:
+            return ()
+        case State.PROVISIONING:
+            rows, _ = first_resources(s)
+            return tuple(LookResource(row.provider, row.key) for row in rows)
+        case State.BOOTSTRAPPING:
+            return bootstrap_looks(s, process)
+        case State.REGISTERING:
+            return (process, endpoint)
+        case State.READY | State.SERVING:
+            watches = [look for look in (liveness_look(s), exec_readiness(s)) if look is not None]
+            return (process, *((endpoint,) if s.spec.cluster else ()), *watches)
+        case State.DRAINING:
+            return (process, endpoint)
+        case State.TERMINATING:
+            return tuple(LookResource(r.provider, r.key) for r in s.row.resources if r.kind == "process")
+        case State.CLEANING | State.LEAKED:
+            return tuple(LookResource(r.provider, r.key) for r in s.row.resources)
+        case never:
+            assert_never(never)
+
+
+def bootstrap_looks(s: Snapshot, process: LookResource) -> tuple[Look, ...]:
+    if s.status.step < len(s.template.bootstrap):
+        return (LookResource(s.template.provider, s.key(f"step-{s.status.step}")),)
+    if not s.status.started:
+        startup = s.template.startup_probe
+        begun = s.resource(s.process_key) is not None
+        return (process,) if startup is None or not begun else (process, probe_look(s, startup))
+    if not s.status.probed:
+        probe = readiness(s)
+        return (process,) if probe is None else (process, probe_look(s, probe))
+    return (process, probe_look(s, smoke_probe(s))) if s.template.smoke_test is not None else (process,)
+
+
+class SpinDomain:
+    """The kind Spin for the engine."""
+
+    kind = Kind.SPIN
+    machine: Machine = TRANSITIONS
+
+    def __init__(self, rules: SpinRules) -> None:
+        self._rules = rules
+
+    def looks(self, row: ObjectRow, now: float) -> tuple[Look, ...]:
+        return looks(self._snapshot(row, Seen(), now))
+
+    def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
+        return decide(self._snapshot(row, seen, now))
+
+    def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> Snapshot:
+        assert isinstance(row.spec, SpinSpec) and row.template is not None
+        status = decode_status(row.status)
+        if not status.since:
+            status = msgspec.structs.replace(status, since=row.created_at)
+        return Snapshot(row, row.spec, row.template, status, seen, self._rules, now)

@@ -1,0 +1,48 @@
+"""What it means that the program of a spin has ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+
+from spinyard.core.observed import ProcessFacts
+from spinyard.core.plan import Plan
+from spinyard.errors import ErrorClass
+from spinyard.spin.snapshot import Snapshot, exit_record
+from spinyard.spin.status import State
+
+SUCCEEDED = "Succeeded"
+
+
+def ended(s: Snapshot, facts: ProcessFacts) -> Plan:
+    if s.spec.run_to_exit and facts.exit_code == 0 and not facts.error_class:
+        return succeeded(s)
+    return program_failed(s, facts)
+
+
+def succeeded(s: Snapshot) -> Plan:
+    status = msgspec.structs.replace(s.status, exit=exit_record(s.process))
+    plan = s.move(State.TERMINATING, "it ran to its end", SUCCEEDED, status=status)
+    return replace(plan, outcome=SUCCEEDED)
+
+
+def program_failed(s: Snapshot, facts: ProcessFacts) -> Plan:
+    if facts.error == "timeout":
+        return s.fail(ErrorClass.TIMEOUT, "it ran longer than its timeout", diagnostics=facts.log_tail)
+    if facts.error_class:
+        return s.fail(error_class_of(facts), f"the program: {facts.error}", diagnostics=facts.log_tail)
+    return s.fail(ErrorClass.PROCESS_EXITED, f"the program {how_it_ended(facts)}", diagnostics=facts.log_tail)
+
+
+def error_class_of(facts: ProcessFacts) -> ErrorClass:
+    try:
+        return ErrorClass(facts.error_class)
+    except ValueError:
+        return ErrorClass.PROVIDER_ERROR
+
+
+def how_it_ended(facts: ProcessFacts) -> str:
+    if facts.exit_signal:
+        return f"was killed by signal {facts.exit_signal}"
+    return f"exited with code {facts.exit_code}"

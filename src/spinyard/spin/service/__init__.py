@@ -1,0 +1,1 @@
+"""A Service: so many spins of a template behind one route, replaced by rolling."""

@@ -1,0 +1,239 @@
+"""What a Service does next: its own things first, then its children, one bounded step per pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+import msgspec
+
+from spinyard.core.actions import Action, Ensure
+from spinyard.core.machine import Machine
+from spinyard.core.observed import (
+    Absent,
+    Look,
+    LookChildren,
+    LookObject,
+    LookResource,
+    Present,
+    Seen,
+)
+from spinyard.core.plan import EventDraft, Plan, Resource
+from spinyard.core.row import ObjectRow
+from spinyard.core.spec import DirectoryScope, Kind, ServiceSpec
+from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
+from spinyard.spin.service.roll import delete_all, roll
+from spinyard.spin.service.snapshot import ServiceSnapshot, fleet_of, resource_row, set_condition
+from spinyard.spin.service.status import TRANSITIONS, ServiceState, decode_service_status
+from spinyard.spin.snapshot import PROXY, SpinRules
+from spinyard.spin.unmake import unmake
+
+
+def decide(s: ServiceSnapshot) -> Plan:
+    state = ServiceState(s.row.state)
+    match state:
+        case ServiceState.TERMINATED:
+            return s.plan(state, "nothing is left of it", "CleanupVerified", s.status, wake_in=None)
+        case ServiceState.TERMINATING:
+            return terminating(s)
+        case ServiceState.PENDING | ServiceState.PROGRESSING | ServiceState.AVAILABLE | ServiceState.DEGRADED:
+            if s.deleting:
+                why = "deleted" if s.row.delete_at is not None else "its TTL has passed"
+                return s.plan(ServiceState.TERMINATING, why, "Deleted", s.status, wake_in=0.0)
+            return living(s, state)
+        case never:
+            assert_never(never)
+
+
+def living(s: ServiceSnapshot, state: ServiceState) -> Plan:
+    waiting = waits_for(s)
+    if state is ServiceState.PENDING and waiting:
+        return s.plan(state, waiting, "DependencyNotReady", s.status, wake_in=1.0)
+    rows, actions, missing = own_things(s)
+    if rows or missing:
+        status = s.status
+        failure = next((f for action in actions if (f := s.seen.outcomes.get(action.key)) is not None), None)
+        if failure is not None:
+            status = msgspec.structs.replace(status, last_error=failure.message, last_error_class=failure.error_class)
+        why = missing or "making what it owns"
+        if any(row.kind == "directory" for row in rows) or "dir/" in missing or s.spec.external is not None:
+            after = ServiceState.PROGRESSING if state is ServiceState.PENDING else state
+            return s.plan(after, why, "Preparing", status, wake_in=0.05, actions=actions, resources=rows)
+    if s.spec.external is not None:
+        return external(s, state)
+    plan = roll(s, state)
+    return replace(plan, actions=actions + plan.actions, resources=rows + plan.resources)
+
+
+def waits_for(s: ServiceSnapshot) -> str:
+    """Only before the first start: what runs is not stopped because something it once waited for went away."""
+    for dependency in s.spec.depends_on:
+        brief = s.dependency(dependency)
+        good = "available" if dependency.kind is Kind.SERVICE else "succeeded"
+        if brief is None:
+            return f"waiting for {dependency.kind} {dependency.name}, which does not exist"
+        if brief.state != good:
+            return f"waiting for {dependency.kind} {dependency.name}, which is {brief.state}"
+    return ""
+
+
+def own_wants(s: ServiceSnapshot) -> list[tuple[str, str, str, Want]]:
+    """(part of the key, kind, provider, want) of everything that a Service itself owns."""
+    out: list[tuple[str, str, str, Want]] = []
+    if s.template is not None:
+        out += [
+            (f"dir/{directory.name}", "directory", s.provider, DirectoryWant(name=directory.name))
+            for directory in s.template.data_directories
+            if directory.scope is DirectoryScope.SERVICE
+        ]
+    route = s.spec.route
+    if route is not None:
+        external = s.spec.external
+        probe = external.readiness_probe if external is not None else None
+        if s.template is not None:
+            probe = s.template.readiness_probe
+        out.append(
+            (
+                "route",
+                "route",
+                PROXY,
+                RouteWant(
+                    cluster=s.cluster,
+                    hosts=route.hosts,
+                    path_prefix=route.path_prefix,
+                    probe=None if probe is None or probe.exec is not None else probe,
+                    timeout_seconds=route.timeout_seconds,
+                    http2=route.http2,
+                    service=f"{s.row.namespace}/{s.row.name}",
+                ),
+            )
+        )
+    for endpoint in s.spec.external.endpoints if s.spec.external is not None and route is not None else ():
+        want = EndpointWant(cluster=s.cluster, address=endpoint.address, port=endpoint.port)
+        out.append((f"endpoint/{endpoint.address}-{endpoint.port}", "endpoint", PROXY, want))
+    return out
+
+
+def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, ...], str]:
+    """(ledger rows to write, what to ask for, what is still missing)."""
+    known = {resource.key: resource for resource in s.row.resources}
+    rows: list[Resource] = []
+    actions: list[Action] = []
+    missing = ""
+    for part, kind, provider, want in own_wants(s):
+        key = s.key(part)
+        stored = want if provider == PROXY else None
+        row = known.pop(key, None)
+        if row is None or (stored is not None and row.stored_want != stored):
+            rows.append(replace(row or resource_row(s, key, kind, provider), stored_want=stored))
+            actions.append(Ensure(provider, key, want))
+            missing = missing or part
+        elif isinstance(s.observed(provider, key), Absent):
+            actions.append(Ensure(provider, key, want))
+            missing = missing or part
+        elif not isinstance(s.observed(provider, key), Present):
+            missing = missing or part
+    # What the wish no longer names: an external endpoint that was taken out. Directories stay until the Service goes.
+    dropped = tuple(row for row in known.values() if row.kind in ("endpoint", "route"))
+    changed, removals, _ = unmake(dropped, s.observed, s.now, hard=False)
+    return tuple(rows) + changed, tuple(actions) + removals, missing
+
+
+def external(s: ServiceSnapshot, state: ServiceState) -> Plan:
+    """Endpoints of something we do not start: known to the data plane is all that we can make true."""
+    assert s.spec.external is not None
+    total = len(s.spec.external.endpoints)
+    status = msgspec.structs.replace(s.status, replicas=total)
+    if state is ServiceState.PENDING:
+        return s.plan(ServiceState.PROGRESSING, "telling the data plane", "Preparing", status, wake_in=0.0)
+    return s.plan(ServiceState.AVAILABLE, f"{total} external endpoints", "External", status, wake_in=None)
+
+
+def terminating(s: ServiceSnapshot) -> Plan:
+    """Children first, then the route, then what they shared. Nothing is taken from under a running instance."""
+    fleet = fleet_of(s.children)
+    status = msgspec.structs.replace(s.status, replicas=fleet.total, ready=0, ending=fleet.ending)
+    if fleet.total:
+        return s.plan(
+            ServiceState.TERMINATING,
+            f"waiting for {fleet.total} instances to go",
+            "Removing",
+            status,
+            wake_in=5.0,
+            children=delete_all(fleet, "its Service is deleted"),
+        )
+    kept = retained_keys(s)
+    keep = tuple(
+        replace(row, retained=True, closed_at=s.now) for row in s.row.resources if row.key in kept and not row.closed_at
+    )
+    rest = tuple(row for row in s.row.resources if row.key not in kept)
+    changed, actions, waiting = unmake(rest, s.observed, s.now, hard=s.row.force or s.status.stuck)
+    if waiting:
+        attempts = status.attempts + 1
+        stuck = s.now - s.status.since > 60.0 + s.rules.cleaning_seconds
+        events: tuple[EventDraft, ...] = ()
+        if stuck and not status.stuck:
+            events = (EventDraft("Warning", "Stuck", f"not gone: {waiting}"),)
+        status = msgspec.structs.replace(status, attempts=attempts, stuck=stuck)
+        return s.plan(
+            ServiceState.TERMINATING,
+            waiting,
+            "Removing",
+            status,
+            wake_in=min(0.02 * 1.5 ** min(attempts, 14), 2.0),
+            resources=changed + keep,
+            actions=actions,
+            events=events,
+        )
+    status = set_condition(status, "CleanupVerified", True, "Absent", "", s.now)
+    plan = s.plan(
+        ServiceState.TERMINATED,
+        "nothing is left of it" + (f", {len(kept)} directories are retained" if kept else ""),
+        "CleanupVerified",
+        status,
+        wake_in=None,
+        resources=changed + keep,
+    )
+    return replace(plan, finished=True, keep_seconds=600.0)
+
+
+def retained_keys(s: ServiceSnapshot) -> frozenset[str]:
+    if s.template is None:
+        return frozenset()
+    return frozenset(s.key(f"dir/{directory.name}") for directory in s.template.data_directories if directory.retain)
+
+
+def looks(s: ServiceSnapshot) -> tuple[Look, ...]:
+    if ServiceState(s.row.state) is ServiceState.TERMINATED:
+        return ()
+    out: list[Look] = [LookChildren(s.row.uid)]
+    keys = {s.key(part): provider for part, _, provider, _ in own_wants(s)}
+    keys.update({resource.key: resource.provider for resource in s.row.resources})
+    known = {resource.key for resource in s.row.resources}
+    out += [LookResource(provider, key) for key, provider in keys.items() if key in known]
+    if ServiceState(s.row.state) is ServiceState.PENDING:
+        out += [LookObject(d.kind, s.row.namespace, d.name) for d in dict.fromkeys(s.spec.depends_on)]
+    return tuple(out)
+
+
+class ServiceDomain:
+    """The kind Service for the engine."""
+
+    kind = Kind.SERVICE
+    machine: Machine = TRANSITIONS
+
+    def __init__(self, rules: SpinRules) -> None:
+        self._rules = rules
+
+    def looks(self, row: ObjectRow, now: float) -> tuple[Look, ...]:
+        return looks(self._snapshot(row, Seen(), now))
+
+    def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
+        return decide(self._snapshot(row, seen, now))
+
+    def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> ServiceSnapshot:
+        assert isinstance(row.spec, ServiceSpec)
+        status = decode_service_status(row.status)
+        if not status.since:
+            status = msgspec.structs.replace(status, since=row.created_at)
+        return ServiceSnapshot(row, row.spec, row.template, status, seen, self._rules, now)

@@ -1,0 +1,227 @@
+"""The rolling rule: towards `replicas` instances of the target, within surge and unavailability, and back when the new
+version does not get ready.
+
+Invariants: alive <= replicas + max_surge; instances in traffic are taken out only while at least
+replicas - max_unavailable stay in traffic; what never served may go at any time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from spinyard.core.backoff import backoff_seconds
+from spinyard.core.ids import child_name, child_uid
+from spinyard.core.observed import ChildBrief, ChildFailure
+from spinyard.core.plan import ChildChange, CreateChild, DeleteChild, EventDraft, Plan
+from spinyard.core.spec import Kind, SpinSpec
+from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot, fleet_of, set_condition
+from spinyard.spin.service.status import ServiceState, ServiceStatus
+from spinyard.spin.status import STARTING, State
+
+CREATE_MAX = 64
+"""children created in one pass; more follow in the next"""
+FLAP_SECONDS = 10.0
+"""serving for less than this before failing counts as not having started"""
+CHAIN_SECONDS = 120.0
+"""failures further apart than this do not belong to one crash loop"""
+GIVE_UP_FAILURES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Consecutive failures of a template, and until when no more instance is started."""
+
+    failures: int
+    until: float
+    last: ChildFailure | None
+
+
+def roll(s: ServiceSnapshot, state: ServiceState) -> Plan:
+    status, given_up = progress(s, fleet_of(s.children))
+    s = ServiceSnapshot(s.row, s.spec, s.template, status, s.seen, s.rules, s.now)
+    fleet = fleet_of(s.children)
+    loop = crash_loop(s)
+    deletions = surplus(s, fleet)
+    creations, status = missing(s, fleet, loop, status)
+    status, events = describe(s, fleet, loop, status)
+    events = given_up + events
+    after, why, reason = verdict(s, fleet, loop)
+    wake_in = next_look(s, fleet, loop, changed=bool(creations or deletions))
+    return s.plan(after, why, reason, status, wake_in=wake_in, children=creations + deletions, events=events)
+
+
+def up_states(s: ServiceSnapshot) -> frozenset[State]:
+    return frozenset({State.SERVING}) if s.spec.route is not None else frozenset({State.READY, State.SERVING})
+
+
+def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[EventDraft, ...]]:
+    """Follows the roll: a new wish begins anew, one more instance up is progress, none for too long is given up."""
+    status = s.status
+    wanted = s.spec.template_digest
+    if status.given_up and status.given_up != wanted:
+        status = msgspec.structs.replace(status, given_up="")
+    if status.target != wanted:
+        status = msgspec.structs.replace(status, target=wanted, given_up="", progressed_at=s.now, best_updated_ready=0)
+    up = fleet.count(up_states(s), digest=wanted)
+    if up > status.best_updated_ready:
+        status = msgspec.structs.replace(status, best_updated_ready=up, progressed_at=s.now)
+    if up >= s.spec.replicas and s.spec.replicas > 0 and status.good != wanted:
+        status = msgspec.structs.replace(status, good=wanted)
+    rolling = up < s.spec.replicas and status.good and status.good != wanted and not status.given_up
+    if not rolling:
+        return status, ()
+    late = s.now - status.progressed_at > s.spec.update.progress_deadline_seconds
+    failures = crash_loop(s, wanted).failures
+    if not late and failures < GIVE_UP_FAILURES:
+        return status, ()
+    cause = "made no progress in its deadline" if late else f"failed {failures} times in a row"
+    status = msgspec.structs.replace(status, given_up=wanted)
+    message = f"{wanted} {cause}; going back to {status.good}"
+    return status, (EventDraft("Warning", "RolledBack", message),)
+
+
+def crash_loop(s: ServiceSnapshot, digest: str | None = None) -> Loop:
+    """Backoff begins when a whole round of instances has failed; the first replacement is never put off."""
+    digest = digest or s.target
+    count = 0
+    last: ChildFailure | None = None
+    before = s.now
+    for failure in s.children.failures:
+        if failure.template_digest != digest:
+            continue
+        served = failure.failed_at - failure.served_at if failure.served_at is not None else 0.0
+        if before - failure.failed_at > CHAIN_SECONDS or served >= FLAP_SECONDS:
+            break
+        count += 1
+        before = failure.failed_at
+        last = last or failure
+    rounds = count // max(1, s.spec.replicas) - 1 if s.spec.replicas > 1 else count - 1
+    if last is None or rounds < 1:
+        return Loop(count, 0.0, last)
+    return Loop(count, last.failed_at + backoff_seconds(rounds, s.row.uid, first=1.0, limit=60.0), last)
+
+
+def missing(
+    s: ServiceSnapshot, fleet: Fleet, loop: Loop, status: ServiceStatus
+) -> tuple[tuple[ChildChange, ...], ServiceStatus]:
+    target = s.target
+    room = s.spec.replicas + s.spec.update.max_surge - fleet.count(ALIVE)
+    alive = fleet.count(ALIVE, digest=target)
+    if s.spec.update.max_surge == 0:
+        # Without surge a place opens only when an old one is on its way out.
+        room = s.spec.replicas - fleet.count(ALIVE)
+    wanted = min(s.spec.replicas - alive, room, CREATE_MAX)
+    if wanted <= 0 or s.now < loop.until or s.row.paused:
+        return (), status
+    first = max(status.spawned, s.children.highest_slot + 1)
+    children = tuple(create(s, first + index) for index in range(wanted))
+    return children, msgspec.structs.replace(status, spawned=first + wanted)
+
+
+def create(s: ServiceSnapshot, slot: int) -> CreateChild:
+    uid = child_uid(s.row.uid, str(slot), 1)
+    spec = SpinSpec(
+        template_digest=s.target,
+        cluster=s.cluster,
+        route_port=s.spec.route.port if s.spec.route is not None else "",
+        service_uid=s.row.uid,
+        service_name=s.row.name,
+    )
+    labels = (*s.row.labels, ("spinyard.dev/service", s.row.name))
+    return CreateChild(uid, Kind.SPIN, child_name(s.row.name, uid), str(slot), spec, s.target, labels)
+
+
+def surplus(s: ServiceSnapshot, fleet: Fleet) -> tuple[ChildChange, ...]:
+    """Old ones that do not serve at once, old ones that do as the new ones come up, and what is above the number."""
+    if s.row.paused:
+        return ()
+    target = s.target
+    up = up_states(s)
+    out: list[ChildChange] = [
+        DeleteChild(child.uid, "replaced by a newer template, and it does not serve")
+        for child in fleet.members((STARTING | {State.READY}) - up, other_than=target)
+    ]
+    may_go = fleet.count(up) - (s.spec.replicas - s.spec.update.max_unavailable)
+    old_up = fleet.members(up, other_than=target)
+    taken = old_up[: max(0, may_go)]
+    out += [DeleteChild(child.uid, "replaced by a newer template") for child in taken]
+    extra = fleet.count(ALIVE, digest=target) - s.spec.replicas
+    if extra > 0:
+        idle = fleet.members(STARTING, digest=target)
+        busy = fleet.members(frozenset({State.READY, State.SERVING}), digest=target)
+        newest = sorted(idle, key=lambda c: -c.created_at) + sorted(busy, key=lambda c: -c.created_at)
+        out += [DeleteChild(child.uid, "scaled in") for child in newest[:extra]]
+    return tuple(out)
+
+
+def describe(
+    s: ServiceSnapshot, fleet: Fleet, loop: Loop, status: ServiceStatus
+) -> tuple[ServiceStatus, tuple[EventDraft, ...]]:
+    ready = fleet.count(up_states(s))
+    looping = s.now < loop.until
+    status = msgspec.structs.replace(
+        status,
+        replicas=fleet.count(ALIVE),
+        ready=ready,
+        updated=fleet.count(up_states(s), digest=s.spec.template_digest),
+        starting=fleet.count(STARTING),
+        ending=fleet.ending,
+        last_error=loop.last.message if loop.last is not None else "",
+        last_error_class=loop.last.outcome if loop.last is not None else "",
+    )
+    enough = ready >= max(0, s.spec.replicas - s.spec.update.max_unavailable)
+    status = set_condition(status, "Available", enough, "EnoughInTraffic" if enough else "TooFewInTraffic", "", s.now)
+    reason = "RolledBack" if status.given_up else "CrashLoopBackOff" if looping else "Rolling"
+    settled = reason == "Rolling"
+    status = set_condition(status, "Progressing", settled, reason if not settled else "Ok", "", s.now)
+    if s.spec.replicas == 0:
+        status = set_condition(status, "ScaledToZero", True, "Replicas", "", s.now)
+    else:
+        status = msgspec.structs.replace(
+            status, conditions=tuple(c for c in status.conditions if c.type != "ScaledToZero")
+        )
+    before = next((c for c in s.status.conditions if c.type == "Progressing"), None)
+    events: tuple[EventDraft, ...] = ()
+    if looping and loop.last is not None and (before is None or before.reason != "CrashLoopBackOff"):
+        message = f"{loop.failures} starts failed in a row, waiting {loop.until - s.now:.1f} s: {loop.last.message}"
+        events = (EventDraft("Warning", "CrashLoopBackOff", message),)
+    return status, events
+
+
+def verdict(s: ServiceSnapshot, fleet: Fleet, loop: Loop) -> tuple[ServiceState, str, str]:
+    ready = fleet.count(up_states(s), digest=s.target)
+    everything = fleet.count(up_states(s))
+    want = s.spec.replicas
+    old = fleet.count(ALIVE, other_than=s.target)
+    if ready >= want and old == 0 and not s.status.given_up:
+        return ServiceState.AVAILABLE, f"{ready} of {want} in traffic", "Available"
+    if loop.last is not None and (s.now < loop.until or s.status.given_up):
+        cause = "rolled back" if s.status.given_up else "CrashLoopBackOff"
+        reason = "RolledBack" if s.status.given_up else "CrashLoopBackOff"
+        return ServiceState.DEGRADED, f"{cause}: {loop.last.message}", reason
+    if s.status.given_up and ready >= want:
+        return ServiceState.DEGRADED, "the new version did not get ready; the old one serves", "RolledBack"
+    if old and fleet.count(ALIVE, digest=s.target):
+        return ServiceState.PROGRESSING, f"rolling: {ready} of {want} replaced", "Rolling"
+    return ServiceState.PROGRESSING, f"{everything} of {want} in traffic", "Progressing"
+
+
+def next_look(s: ServiceSnapshot, fleet: Fleet, loop: Loop, *, changed: bool) -> float | None:
+    """Children wake their Service; what is left are deadlines of its own."""
+    if changed:
+        return 0.05
+    waits = []
+    if s.now < loop.until:
+        waits.append(loop.until - s.now)
+    if fleet.count(up_states(s), digest=s.target) < s.spec.replicas:
+        waits.append(max(0.5, s.status.progressed_at + s.spec.update.progress_deadline_seconds - s.now + 0.01))
+    return min(waits) if waits else None
+
+
+def delete_all(fleet: Fleet, why: str) -> tuple[ChildChange, ...]:
+    members: list[ChildBrief] = [
+        child for group in fleet.groups if not group.deleting and group.state != State.LEAKED for child in group.oldest
+    ]
+    return tuple(DeleteChild(child.uid, why) for child in members)

@@ -1,0 +1,183 @@
+"""One frozen view of a Service, its children and its route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from spinyard.core.actions import Action
+from spinyard.core.ids import Digest, ResourceKey, resource_key
+from spinyard.core.observed import (
+    Absent,
+    ChildBrief,
+    ChildGroup,
+    Children,
+    LookChildren,
+    LookObject,
+    LookResource,
+    ObjectBrief,
+    Observed,
+    Present,
+    Seen,
+    Unknown,
+)
+from spinyard.core.plan import ChildChange, EventDraft, Plan, Resource
+from spinyard.core.row import ObjectRow
+from spinyard.core.spec import Dependency, ServiceSpec, TemplateSpec
+from spinyard.spin.service.status import ServiceState, ServiceStatus
+from spinyard.spin.snapshot import SpinRules
+from spinyard.spin.status import ENDING, STARTING, Condition, State
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSnapshot:
+    row: ObjectRow
+    spec: ServiceSpec
+    template: TemplateSpec | None
+    status: ServiceStatus
+    seen: Seen
+    rules: SpinRules
+    now: float
+
+    def key(self, part: str) -> ResourceKey:
+        return resource_key(self.row.uid, part)
+
+    @property
+    def cluster(self) -> str:
+        """Named by uid, so that a Service of the same name that comes later shares nothing with this one."""
+        return f"{self.row.namespace}/{self.row.name}/{self.row.uid[:8]}" if self.spec.route is not None else ""
+
+    @property
+    def provider(self) -> str:
+        return self.template.provider if self.template is not None else "process"
+
+    @property
+    def children(self) -> Children:
+        answer = self.seen.answers.get(LookChildren(self.row.uid))
+        assert isinstance(answer, Children)
+        return answer
+
+    def observed(self, provider: str, key: ResourceKey) -> Observed:
+        answer = self.seen.answers.get(LookResource(provider, key))
+        if isinstance(answer, Present | Absent | Unknown):
+            return answer
+        return Unknown("it was not looked at")
+
+    def dependency(self, dependency: Dependency) -> ObjectBrief | None:
+        answer = self.seen.answers.get(LookObject(dependency.kind, self.row.namespace, dependency.name))
+        return answer if isinstance(answer, ObjectBrief) else None
+
+    @property
+    def deleting(self) -> bool:
+        ttl = self.spec.ttl_seconds
+        return self.row.delete_at is not None or (ttl is not None and self.now >= self.row.created_at + ttl)
+
+    @property
+    def target(self) -> Digest:
+        """What children should be made of: the wish, unless that was given up and an older one was good."""
+        wanted = self.spec.template_digest
+        if self.status.given_up == wanted and self.status.good and self.status.good != wanted:
+            return Digest(self.status.good)
+        return wanted
+
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        state: ServiceState,
+        why: str,
+        reason: str,
+        status: ServiceStatus,
+        *,
+        wake_in: float | None,
+        actions: tuple[Action, ...] = (),
+        resources: tuple[Resource, ...] = (),
+        children: tuple[ChildChange, ...] = (),
+        events: tuple[EventDraft, ...] = (),
+    ) -> Plan:
+        if state != self.row.state:
+            status = msgspec.structs.replace(status, since=self.now)
+        ttl = self.spec.ttl_seconds
+        wake_at = None if wake_in is None else self.now + wake_in
+        if ttl is not None and not self.deleting:
+            wake_at = min(self.row.created_at + ttl, wake_at if wake_at is not None else float("inf"))
+        return Plan(
+            state=str(state),
+            status=msgspec.json.encode(status),
+            why=why,
+            reason=reason,
+            wake_at=wake_at,
+            actions=actions,
+            resources=resources,
+            children=children,
+            events=events,
+            outcome=self.row.outcome,
+            failed_at=self.row.failed_at,
+            served_at=self.row.served_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The children as a decision counts them. Groups carry at most k of their members, which bounds what one pass can
+    delete; the next pass goes on."""
+
+    groups: tuple[ChildGroup, ...]
+
+    def count(self, states: frozenset[State], *, digest: str | None = None, other_than: str | None = None) -> int:
+        return sum(group.count for group in self._select(states, digest, other_than))
+
+    def members(
+        self, states: frozenset[State], *, digest: str | None = None, other_than: str | None = None
+    ) -> list[ChildBrief]:
+        return [child for group in self._select(states, digest, other_than) for child in group.oldest]
+
+    def _select(self, states: frozenset[State], digest: str | None, other_than: str | None) -> list[ChildGroup]:
+        return [
+            group
+            for group in self.groups
+            if group.state in states
+            and not group.deleting
+            and (digest is None or group.template_digest == digest)
+            and (other_than is None or group.template_digest != other_than)
+        ]
+
+    @property
+    def ending(self) -> int:
+        return sum(group.count for group in self.groups if group.deleting or group.state in ENDING)
+
+    @property
+    def total(self) -> int:
+        return sum(group.count for group in self.groups)
+
+
+ALIVE = STARTING | frozenset({State.READY, State.SERVING})
+
+
+def fleet_of(children: Children) -> Fleet:
+    return Fleet(children.groups)
+
+
+def set_condition(
+    status: ServiceStatus, kind: str, value: bool, reason: str, message: str, now: float
+) -> ServiceStatus:
+    wanted = "True" if value else "False"
+    out = []
+    at = now
+    for condition in status.conditions:
+        if condition.type != kind:
+            out.append(condition)
+        elif (condition.status, condition.reason, condition.message) == (wanted, reason, message):
+            return status
+        elif condition.status == wanted:
+            at = condition.last_transition_at
+    out.append(Condition(kind, wanted, reason, message, at))
+    return msgspec.structs.replace(status, conditions=tuple(out))
+
+
+def resource_row(s: ServiceSnapshot, key: ResourceKey, kind: str, provider: str, *, retained: bool = False) -> Resource:
+    gone_after = (
+        s.rules.proxy_gone_after_seconds if provider == "proxy" else s.rules.providers[provider].gone_after_seconds
+    )
+    return Resource(key, s.row.uid, provider, kind, True, None, gone_after, retained=retained, created_at=s.now)

@@ -1,0 +1,70 @@
+"""States of a Service, and what is remembered from pass to pass."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from spinyard.core.machine import Machine, edges
+from spinyard.spin.status import Condition
+
+
+class ServiceState(StrEnum):
+    PENDING = "pending"
+    PROGRESSING = "progressing"
+    AVAILABLE = "available"
+    DEGRADED = "degraded"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+
+
+S = ServiceState
+TRANSITIONS = Machine(
+    name="Service",
+    initial=S.PENDING,
+    terminal=frozenset({S.TERMINATED}),
+    edges=edges(
+        {
+            S.PENDING: [S.PROGRESSING, S.TERMINATING],
+            S.PROGRESSING: [S.AVAILABLE, S.DEGRADED, S.TERMINATING],
+            S.AVAILABLE: [S.PROGRESSING, S.DEGRADED, S.TERMINATING],
+            S.DEGRADED: [S.AVAILABLE, S.PROGRESSING, S.TERMINATING],
+            S.TERMINATING: [S.TERMINATED],
+            S.TERMINATED: [],
+        }
+    ),
+)
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`target`: the template being rolled to, with the restart mark. `good`: the last one that was fully available, to
+    which a failed roll goes back. `given_up`: the target that did not get ready. `spawned`: children ever created; it
+    names the next slot."""
+
+    since: float = 0.0
+    replicas: int = 0
+    ready: int = 0
+    updated: int = 0
+    starting: int = 0
+    ending: int = 0
+    target: str = ""
+    good: str = ""
+    given_up: str = ""
+    spawned: int = 0
+    progressed_at: float = 0.0
+    best_updated_ready: int = 0
+    route_acknowledged: bool = False
+    restarted_at: float = 0.0
+    last_error: str = ""
+    last_error_class: str = ""
+    conditions: tuple[Condition, ...] = ()
+    stuck: bool = False
+    attempts: int = 0
+
+
+_DECODER = msgspec.json.Decoder(ServiceStatus)
+
+
+def decode_service_status(blob: bytes) -> ServiceStatus:
+    return _DECODER.decode(blob) if blob else ServiceStatus()

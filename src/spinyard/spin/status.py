@@ -1,0 +1,121 @@
+"""States of a Spin, the transitions between them, and what is remembered from pass to pass."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from spinyard.core.machine import Machine, edges
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    PLANNED = "planned"
+    PROVISIONING = "provisioning"
+    BOOTSTRAPPING = "bootstrapping"
+    REGISTERING = "registering"
+    READY = "ready"
+    SERVING = "serving"
+    DRAINING = "draining"
+    TERMINATING = "terminating"
+    CLEANING = "cleaning"
+    TERMINATED = "terminated"
+    FAILED = "failed"
+    LEAKED = "leaked"
+
+
+TRANSITIONS = Machine(
+    name="Spin",
+    initial=State.PENDING,
+    terminal=frozenset({State.TERMINATED}),
+    edges=edges(
+        {
+            State.PENDING: [State.PLANNED, State.FAILED, State.TERMINATING],
+            State.PLANNED: [State.PROVISIONING, State.TERMINATING],
+            State.PROVISIONING: [State.BOOTSTRAPPING, State.FAILED, State.TERMINATING],
+            State.BOOTSTRAPPING: [State.REGISTERING, State.READY, State.FAILED, State.TERMINATING],
+            State.REGISTERING: [State.SERVING, State.FAILED, State.DRAINING],
+            State.READY: [State.SERVING, State.FAILED, State.DRAINING, State.TERMINATING],
+            State.SERVING: [State.READY, State.FAILED, State.DRAINING],
+            State.DRAINING: [State.TERMINATING],
+            State.FAILED: [State.TERMINATING],
+            State.TERMINATING: [State.CLEANING, State.LEAKED],
+            State.CLEANING: [State.TERMINATED, State.LEAKED],
+            State.LEAKED: [State.TERMINATED],
+            State.TERMINATED: [],
+        }
+    ),
+)
+
+UP = frozenset({State.READY, State.SERVING})
+"""started, healthy when last seen, and meant to stay"""
+STARTING = frozenset({State.PENDING, State.PLANNED, State.PROVISIONING, State.BOOTSTRAPPING, State.REGISTERING})
+ENDING = frozenset({State.DRAINING, State.FAILED, State.TERMINATING, State.CLEANING, State.LEAKED})
+
+
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+    last_transition_at: float = 0.0
+
+
+class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    code: int | None = None
+    signal: int | None = None
+    peak_memory_bytes: int = 0
+    cpu_seconds: float = 0.0
+
+
+class SpinStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`timeline`: (state, entered at), one entry per change, the last 24. `attempts` and `last_error*` are of the present
+    state. `step`: bootstrap steps done. `diagnostics`: what was found when it failed (log tail, reply)."""
+
+    since: float = 0.0
+    attempts: int = 0
+    last_error: str = ""
+    last_error_class: str = ""
+    step: int = 0
+    started: bool = False
+    probed: bool = False
+    smoke_passed: bool = False
+    address: str = ""
+    ports: dict[str, int] = {}
+    conditions: tuple[Condition, ...] = ()
+    timeline: tuple[tuple[str, float], ...] = ()
+    exit: ExitRecord | None = None
+    diagnostics: str = ""
+    stuck: bool = False
+    unknown: bool = False
+    failing_since: float = 0.0
+    metered_seconds: float = 0.0
+
+
+def decode_status(blob: bytes) -> SpinStatus:
+    return _DECODER.decode(blob) if blob else SpinStatus()
+
+
+def encode_status(status: SpinStatus) -> bytes:
+    return _ENCODER.encode(status)
+
+
+def with_condition(status: SpinStatus, kind: str, value: bool, reason: str, message: str, now: float) -> SpinStatus:
+    """The same status with that condition set; its transition time moves only when its value does."""
+    wanted = "True" if value else "False"
+    out: list[Condition] = []
+    at = now
+    for condition in status.conditions:
+        if condition.type != kind:
+            out.append(condition)
+        elif (condition.status, condition.reason, condition.message) == (wanted, reason, message):
+            return status
+        elif condition.status == wanted:
+            at = condition.last_transition_at
+    out.append(Condition(kind, wanted, reason, message, at))
+    return msgspec.structs.replace(status, conditions=tuple(out))
+
+
+_DECODER = msgspec.json.Decoder(SpinStatus)
+_ENCODER = msgspec.json.Encoder()
