@@ -49,7 +49,7 @@ LIST_PHOTOS_MAX = 200
 LIST_COMMENTS_MAX = 200
 TITLE_MAX, AUTHOR_MAX, TEXT_MAX = 120, 60, 1_000
 COMMENT_BYTES_MAX = 16 * 1024
-REQUESTS_AT_ONCE_MAX = 256
+REQUESTS_AT_ONCE_MAX = 1_024  # uvicorn counts idle connections too, and Envoy keeps many
 # Envoy keeps idle connections to us for an hour. If we closed them earlier, a request could be on its way at that very
 # moment and be lost; uvicorn's default of 5 s does exactly that.
 KEEP_ALIVE_SECONDS = 3_900

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinyard.testing.load import (
-    Histogram,
     Load,
     LoadProcess,
     LoadRefusedError,
@@ -32,6 +31,7 @@ from spinyard.testing.load import (
     read_result,
     run_load,
 )
+from spinyard.testing.load_result import Histogram
 
 ROOT = Path(__file__).resolve().parents[2]
 
