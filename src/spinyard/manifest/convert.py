@@ -1,0 +1,240 @@
+"""From the published shape to `core.spec`. Runs only on what has no problem; decides nothing but defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from posixpath import join, normpath
+from typing import assert_never
+
+from spinyard.core.ids import Digest
+from spinyard.core.spec import (
+    BootstrapStep,
+    DataDirectory,
+    Dependency,
+    DirectoryScope,
+    EnvVar,
+    Exec,
+    External,
+    ExternalEndpoint,
+    Grpc,
+    HttpGet,
+    Isolation,
+    JobSpec,
+    Kind,
+    Limits,
+    NamedTemplateSpec,
+    Port,
+    Probe,
+    RollingUpdate,
+    Route,
+    ServiceSpec,
+    SmokeTest,
+    TcpSocket,
+    TemplateSpec,
+    digest_of,
+)
+from spinyard.manifest import shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    kind: Kind
+    spec: ServiceSpec | JobSpec | NamedTemplateSpec
+    templates: Mapping[Digest, TemplateSpec]
+    template_ref: str = ""
+
+
+def convert(shape: shapes.ServiceShape | shapes.JobShape | shapes.TemplateObjectShape, base_dir: str = "") -> Converted:
+    match shape:
+        case shapes.ServiceShape():
+            return _service(shape.spec, base_dir)
+        case shapes.JobShape():
+            return _job(shape.spec, base_dir)
+        case shapes.TemplateObjectShape():
+            templates, digest = _stored(shape.spec, base_dir)
+            return Converted(Kind.TEMPLATE, NamedTemplateSpec(shape.spec.owner, digest), templates)
+        case _:
+            assert_never(shape)
+
+
+def _stored(shape: shapes.TemplateShape | None, base_dir: str) -> tuple[dict[Digest, TemplateSpec], Digest]:
+    if shape is None:
+        return {}, Digest("")
+    spec = template(shape, base_dir)
+    digest = digest_of(spec)
+    return {digest: spec}, digest
+
+
+def _service(shape: shapes.ServiceSpecShape, base_dir: str) -> Converted:
+    templates, digest = _stored(shape.template, base_dir)
+    ref = shape.template_ref.name if shape.template_ref else ""
+    numbers = _port_names(shape.template)
+    spec = ServiceSpec(
+        owner=shape.owner,
+        replicas=shape.replicas,
+        template_digest=digest,
+        template_ref=ref,
+        external=_external(shape.external) if shape.external else None,
+        route=_route(shape.route, numbers) if shape.route else None,
+        update=_update(shape),
+        depends_on=_dependencies(shape),
+        ttl_seconds=shape.ttl,
+        restarted_at=shape.restarted_at,
+    )
+    return Converted(Kind.SERVICE, spec, templates, ref)
+
+
+def _job(shape: shapes.JobSpecShape, base_dir: str) -> Converted:
+    templates, digest = _stored(shape.template, base_dir)
+    ref = shape.template_ref.name if shape.template_ref else ""
+    spec = JobSpec(
+        owner=shape.owner,
+        template_digest=digest,
+        template_ref=ref,
+        retries=shape.retries,
+        timeout_seconds=shape.timeout_seconds,
+        depends_on=_dependencies(shape),
+        ttl_seconds=shape.ttl,
+    )
+    return Converted(Kind.JOB, spec, templates, ref)
+
+
+def _dependencies(shape: shapes.WorkShape) -> tuple[Dependency, ...]:
+    return tuple(Dependency(Kind(item.kind), item.name) for item in shape.depends_on)
+
+
+def _route(shape: shapes.RouteShape, numbers: Mapping[str, str]) -> Route:
+    return Route(
+        hosts=tuple(shape.hosts),
+        path_prefix=shape.path_prefix,
+        port=numbers.get(shape.port, shape.port),
+        timeout_seconds=shape.timeout_seconds,
+        http2=shape.protocol != "http1",
+    )
+
+
+def _update(service: shapes.ServiceSpecShape) -> RollingUpdate:
+    """Percentages as Kubernetes rounds them: surge up, unavailable down; never both 0, or nothing could move.
+
+    With a fixed port the default is to stop the old instance first: two cannot open it.
+    """
+    shape = service.update.rolling_update
+    surge = _count(shape.max_surge, service.replicas, up=True)
+    unavailable = _count(shape.max_unavailable, service.replicas, up=False)
+    fixed = service.template is not None and any(item.number or item.container_port for item in service.template.ports)
+    if fixed and "max_surge" not in shape.model_fields_set:
+        surge = 0
+    if surge == 0 and unavailable == 0:
+        unavailable = 1
+    return RollingUpdate(surge, unavailable, shape.progress_deadline_seconds)
+
+
+def _count(share: int | str, replicas: int, *, up: bool) -> int:
+    if isinstance(share, int):
+        return share
+    hundredfold = int(share.removesuffix("%")) * replicas
+    return -(-hundredfold // 100) if up else hundredfold // 100
+
+
+def _external(shape: shapes.ExternalShape) -> External:
+    return External(
+        endpoints=tuple(ExternalEndpoint(item.address, item.port) for item in shape.endpoints),
+        readiness_probe=_probe(shape.readiness_probe, {}),
+    )
+
+
+# -- template --------------------------------------------------------------------------------------------------------
+
+
+def template(shape: shapes.TemplateShape, base_dir: str = "") -> TemplateSpec:
+    numbers = _port_names(shape)
+    limits = shape.resources.limits
+    return TemplateSpec(
+        command=tuple(shape.command),
+        args=tuple(shape.args),
+        working_dir=_absolute(shape.working_dir, base_dir),
+        env=tuple(_env(item, base_dir) for item in shape.env),
+        ports=tuple(Port(item.name, item.number or item.container_port or 0) for item in shape.ports),
+        readiness_probe=_probe(shape.readiness_probe, numbers),
+        liveness_probe=_probe(shape.liveness_probe, numbers),
+        startup_probe=_probe(shape.startup_probe, numbers),
+        limits=Limits(limits.memory, limits.cpu, limits.open_files, limits.processes, limits.log),
+        isolation=Isolation(shape.isolation),
+        termination_grace_seconds=shape.termination_grace_period_seconds,
+        bootstrap=tuple(
+            BootstrapStep(step.name, tuple(step.command), step.timeout_seconds) for step in shape.bootstrap
+        ),
+        smoke_test=_smoke_test(shape.smoke_test, numbers),
+        data_directories=tuple(
+            DataDirectory(item.name, DirectoryScope(item.scope), item.env or "", item.retain)
+            for item in shape.data_directories
+        ),
+        drain_timeout_seconds=shape.drain.timeout_seconds,
+        start_timeout_seconds=shape.start_timeout_seconds,
+        queue_timeout_seconds=shape.queue_timeout_seconds,
+        failed_ttl_seconds=shape.failed_ttl_seconds,
+        provider=shape.provider,
+        annotations=tuple(sorted(shape.annotations.items())),
+    )
+
+
+def _port_names(shape: shapes.TemplateShape | None) -> dict[str, str]:
+    """What a probe or route may say beside a name, to the name: a fixed number, or nothing for the first port."""
+    if shape is None or not shape.ports:
+        return {}
+    numbers = {str(number): item.name for item in shape.ports if (number := item.number or item.container_port)}
+    return {"": shape.ports[0].name, **numbers}
+
+
+def _env(shape: shapes.EnvShape, base_dir: str) -> EnvVar:
+    source = shape.value_from
+    if source is None:
+        return EnvVar(shape.name, shape.value or "")
+    return EnvVar(
+        shape.name,
+        from_file=_absolute(source.file or "", base_dir),
+        from_variable=source.variable or "",
+        secret_file=_absolute(source.secret_file or "", base_dir),
+    )
+
+
+def _absolute(path: str, base_dir: str) -> str:
+    return normpath(join(base_dir, path)) if path and base_dir and not path.startswith("/") else path
+
+
+def _http_get(shape: shapes.HttpGetShape, numbers: Mapping[str, str]) -> HttpGet:
+    return HttpGet(
+        path=shape.path,
+        port=numbers.get(shape.port, shape.port),
+        host=shape.host,
+        scheme=shape.scheme.lower(),
+        headers=tuple((item.name, item.value) for item in shape.http_headers),
+    )
+
+
+def _probe(shape: shapes.ProbeShape | None, numbers: Mapping[str, str]) -> Probe | None:
+    if shape is None:
+        return None
+    tcp, grpc = shape.tcp_socket, shape.grpc
+    return Probe(
+        http_get=_http_get(shape.http_get, numbers) if shape.http_get else None,
+        tcp_socket=TcpSocket(numbers.get(tcp.port, tcp.port)) if tcp else None,
+        grpc=Grpc(numbers.get(grpc.port, grpc.port), grpc.service) if grpc else None,
+        exec=Exec(tuple(shape.exec.command)) if shape.exec else None,
+        initial_delay_seconds=shape.initial_delay_seconds,
+        period_seconds=shape.period_seconds,
+        timeout_seconds=shape.timeout_seconds,
+        success_threshold=shape.success_threshold,
+        failure_threshold=shape.failure_threshold,
+    )
+
+
+def _smoke_test(shape: shapes.SmokeTestShape | None, numbers: Mapping[str, str]) -> SmokeTest | None:
+    if shape is None:
+        return None
+    return SmokeTest(
+        http_get=_http_get(shape.http_get, numbers) if shape.http_get else None,
+        exec=Exec(tuple(shape.exec.command)) if shape.exec else None,
+        timeout_seconds=shape.timeout_seconds,
+    )

@@ -1,0 +1,55 @@
+"""What a file turns into: manifests for the use cases, problems for the person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from spinyard.core.ids import Digest
+from spinyard.core.spec import JobSpec, Kind, NamedTemplateSpec, ServiceSpec, TemplateSpec
+
+API_VERSION = "spinyard.dev/v1"
+
+BYTES_MAX = 1 << 20
+OBJECTS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file or a body. `line` and `column` count from 1; 0: not known (API bodies).
+
+    `code` is stable. `expected` and `suggestion` may be empty.
+    """
+
+    source: str
+    line: int
+    column: int
+    path: str
+    code: str
+    message: str
+    expected: str = ""
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        what = f"{self.path}: {self.message}" if self.path else self.message
+        expected = f"; expected {self.expected}" if self.expected else ""
+        suggestion = f" -> {self.suggestion}" if self.suggestion else ""
+        return f"{place}: {what}{expected}{suggestion}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One checked object. `templates`: what must be stored for it, by digest. With `template_ref` set the digest in
+    `spec` is still empty: whoever applies it looks the name up in the object's namespace."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    spec: ServiceSpec | JobSpec | NamedTemplateSpec
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    templates: Mapping[Digest, TemplateSpec] = field(default_factory=dict)
+    template_ref: str = ""
+    source: str = ""
+    line: int = 0
