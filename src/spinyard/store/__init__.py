@@ -1,0 +1,3 @@
+from spinyard.store.store import SqlStore
+
+__all__ = ["SqlStore"]

@@ -1,0 +1,311 @@
+"""The group commit: one transaction, one commit_seq, a fixed number of statements whatever the size of the batch.
+
+Order inside: sequence (the lock), reservations, the rows themselves, then everything that follows from a row only for
+rows that were really written. What must never happen: a child, an event or a ledger row of a plan that was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from spinyard.core.ids import Uid
+from spinyard.core.plan import CreateChild, DeleteChild, Reservation, Resource
+from spinyard.core.row import ObjectRow
+from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
+from spinyard.store.codec import Templates, json_text, label_pairs
+from spinyard.store.commit_sql import CommitStatements
+from spinyard.store.dialect import Words, is_poison
+from spinyard.store.reserve import reserve
+from spinyard.store.session import Sessions
+
+_POISON = (sa.exc.SQLAlchemyError, msgspec.MsgspecError, UnicodeError, ValueError, TypeError, OverflowError)
+_GOOD_OUTCOMES = frozenset(("", "Succeeded"))
+
+
+class Committer:
+    def __init__(self, sessions: Sessions, words: Words, templates: Templates) -> None:
+        self._sessions = sessions
+        self._sql = CommitStatements(words)
+        self._templates = templates
+
+    def commit(self, batch: Sequence[Commit], *, now: float) -> list[CommitResult]:
+        if not batch:
+            return []
+        try:
+            with self._sessions.write() as connection:
+                return self._apply(connection, batch, self._next_seq(connection), 0, now)[0]
+        except _POISON as error:
+            if not _is_row_fault(error):
+                raise
+        with self._sessions.write() as connection:
+            return self._take_apart(connection, batch, self._next_seq(connection), 0, now)[0]
+
+    def _next_seq(self, connection: sa.Connection) -> int:
+        return int(connection.execute(self._sql.next_seq).scalar_one())
+
+    def _take_apart(
+        self, connection: sa.Connection, batch: Sequence[Commit], seq: int, index: int, now: float
+    ) -> tuple[list[CommitResult], int]:
+        """By halves, each in a savepoint, until the bad rows stand alone."""
+        try:
+            with connection.begin_nested():
+                return self._apply(connection, batch, seq, index, now)
+        except _POISON as error:
+            if not _is_row_fault(error):
+                raise
+            if len(batch) == 1:
+                return [Refused(_why_poisoned(batch[0], error))], index
+        middle = len(batch) // 2
+        left, index = self._take_apart(connection, batch[:middle], seq, index, now)
+        right, index = self._take_apart(connection, batch[middle:], seq, index, now)
+        return left + right, index
+
+    def _apply(
+        self, connection: sa.Connection, batch: Sequence[Commit], seq: int, index: int, now: float
+    ) -> tuple[list[CommitResult], int]:
+        """`index` is the first free event index of this commit_seq; the next free one is returned."""
+        results: dict[int, CommitResult] = {}
+        positions: dict[Uid, int] = {}
+        for position, commit in enumerate(batch):
+            if commit.row.uid in positions:
+                results[position] = Stale()
+            else:
+                positions[commit.row.uid] = position
+        reserved = self._reserve(connection, batch, positions)
+        for uid, answer in reserved.items():
+            if not isinstance(answer, tuple):
+                results[positions.pop(uid)] = answer
+        todo = [batch[positions[uid]] for uid in sorted(positions)]
+        written = self._update_rows(connection, todo, seq, now)
+        applied = [commit for position, commit in enumerate(batch) if commit.row.uid in written
+                   and positions.get(commit.row.uid) == position]  # fmt: skip
+        created, deleted = self._change_children(connection, applied, seq, now)
+        self._write_resources(connection, applied, seq, now)
+        self._finish(connection, applied)
+        self._wake_owners(connection, applied, now)
+        index = self._write_events(connection, applied, created, deleted, seq, index, now)
+        for commit in applied:
+            uid = commit.row.uid
+            answer = reserved.get(uid, ())
+            assert isinstance(answer, tuple)
+            results[positions[uid]] = Committed(row=_row_after(commit, written[uid], answer, now), commit_seq=seq)
+        return [results.get(position, Stale()) for position in range(len(batch))], index
+
+    def _reserve(
+        self, connection: sa.Connection, batch: Sequence[Commit], positions: dict[Uid, int]
+    ) -> dict[Uid, tuple[Reservation, ...] | CommitResult]:
+        """Before the rows are written, and only for those that will be: a stale plan reserves nothing."""
+        asking = [c for p, c in enumerate(batch) if c.plan.requires and positions.get(c.row.uid) == p]
+        if not asking:
+            return {}
+        rows = json_text(sorted((c.row.uid, c.row.lease_token, c.row.resource_version) for c in asking))
+        fresh = {uid for (uid,) in connection.execute(self._sql.fresh, {"rows": rows}).all()}
+        answers: dict[Uid, tuple[Reservation, ...] | CommitResult] = {
+            c.row.uid: Stale() for c in asking if c.row.uid not in fresh
+        }
+        requests = [(c.row.uid, c.plan.requires) for c in asking if c.row.uid in fresh]
+        for uid, answer in reserve(connection, self._sql.reserve, requests).items():
+            answers[uid] = Refused(answer) if isinstance(answer, str) else answer
+        return answers
+
+    def _update_rows(
+        self, connection: sa.Connection, todo: Sequence[Commit], seq: int, now: float
+    ) -> dict[Uid, tuple[int, float]]:
+        if not todo:
+            return {}
+        rows = [_update_record(commit) for commit in todo]
+        parameters = {"rows": json_text(rows), "now": now, "seq": seq}
+        return {
+            Uid(uid): (wake_seq, lease_until)
+            for uid, wake_seq, lease_until in connection.execute(self._sql.update, parameters).all()
+        }
+
+    def _change_children(
+        self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float
+    ) -> tuple[set[str], dict[str, tuple[str, ...]]]:
+        """Uids that were really created, and (kind, namespace, name, state) of those now really to be deleted."""
+        new = [(c.row, change) for c in applied for change in c.plan.children if isinstance(change, CreateChild)]
+        old = [(c.row, change) for c in applied for change in c.plan.children if isinstance(change, DeleteChild)]
+        created: set[str] = set()
+        deleted: dict[str, tuple[str, ...]] = {}
+        if new:
+            rows = sorted(_child_record(owner, child) for owner, child in new)
+            parameters = {"rows": json_text(rows), "now": now, "seq": seq}
+            created = {uid for (uid,) in connection.execute(self._sql.insert_children, parameters).all()}
+            pairs = [
+                {"uid": child.uid, "key": key, "value": value}
+                for _, child in new
+                if child.uid in created
+                for key, value in child.labels
+            ]
+            if pairs:
+                connection.execute(self._sql.insert_label, pairs)
+        if old:
+            rows_old = json_text(sorted({(change.uid, owner.uid) for owner, change in old}))
+            parameters = {"rows": rows_old, "now": now, "seq": seq}
+            for uid, *facts in connection.execute(self._sql.delete_children, parameters).all():
+                deleted[uid] = tuple(facts)
+        return created, deleted
+
+    def _write_resources(self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float) -> None:
+        last = {resource.key: (c.row.uid, resource) for c in applied for resource in c.plan.resources}
+        if last:
+            rows = [_resource_record(*last[key], now) for key in sorted(last)]
+            connection.execute(self._sql.upsert_resources, {"rows": json_text(rows), "seq": seq})
+
+    def _finish(self, connection: sa.Connection, applied: Sequence[Commit]) -> None:
+        finished = sorted(c.row.uid for c in applied if c.plan.finished)
+        if finished:
+            connection.execute(self._sql.reserve.delete, {"uids": json_text(finished)})
+
+    def _wake_owners(self, connection: sa.Connection, applied: Sequence[Commit], now: float) -> None:
+        owners: dict[str, list[int]] = {}
+        for commit in applied:
+            row, plan = commit.row, commit.plan
+            outcome = plan.outcome or row.outcome
+            if row.owner_uid is not None and (plan.finished or plan.state != row.state or outcome != row.outcome):
+                counts = owners.setdefault(row.owner_uid, [0, 0])
+                counts[0] += plan.finished
+                counts[1] += plan.finished and outcome == "Succeeded"
+        if owners:
+            rows = json_text([(uid, *owners[uid]) for uid in sorted(owners)])
+            connection.execute(self._sql.wake_owners, {"rows": rows, "now": now})
+
+    def _write_events(
+        self,
+        connection: sa.Connection,
+        applied: Sequence[Commit],
+        created: set[str],
+        deleted: dict[str, tuple[str, ...]],
+        seq: int,
+        index: int,
+        now: float,
+    ) -> int:
+        records: list[tuple[object, ...]] = []
+        for commit in applied:
+            for draft in _events_of(commit, created, deleted):
+                records.append((index + len(records), *draft))
+        if records:
+            connection.execute(self._sql.insert_events, {"rows": json_text(records), "seq": seq, "at": now})
+        return index + len(records)
+
+
+def _is_row_fault(error: Exception) -> bool:
+    return not isinstance(error, sa.exc.SQLAlchemyError) or is_poison(error)
+
+
+def _why_poisoned(commit: Commit, error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    row = commit.row
+    return f"the store could not write {row.kind} {row.namespace}/{row.name}: {str(cause).strip()}"
+
+
+def _update_record(commit: Commit) -> tuple[object, ...]:
+    row, plan = commit.row, commit.plan
+    slots = [int(c.slot) for c in plan.children if isinstance(c, CreateChild) and c.slot.isdecimal()]
+    return (
+        row.uid,
+        row.lease_token,
+        row.resource_version,
+        row.wake_seq,
+        plan.state,
+        plan.status.decode(),
+        plan.reason,
+        _clean(plan.why),
+        plan.outcome,
+        plan.failed_at,
+        plan.served_at,
+        plan.finished,
+        plan.keep_seconds,
+        commit.release,
+        plan.wake_at,
+        any(isinstance(c, CreateChild) for c in plan.children),
+        max(slots, default=-1),
+    )
+
+
+def _child_record(owner: ObjectRow, child: CreateChild) -> tuple[object, ...]:
+    return (
+        child.uid,
+        child.kind,
+        owner.namespace,
+        child.name,
+        owner.uid,
+        child.slot,
+        child.template_digest,
+        json_text(child.spec),
+        json_text(label_pairs(child.labels)),
+    )
+
+
+def _resource_record(owner: Uid, resource: Resource, now: float) -> tuple[object, ...]:
+    want = resource.stored_want
+    return (
+        resource.key,
+        resource.owner or owner,
+        resource.provider,
+        resource.kind,
+        resource.wanted,
+        None if want is None else json_text(want),
+        resource.gone_after_seconds,
+        resource.absent_at,
+        resource.closed_at,
+        resource.retained,
+        resource.created_at or now,
+    )
+
+
+def _events_of(commit: Commit, created: set[str], deleted: dict[str, tuple[str, ...]]) -> list[tuple[Any, ...]]:
+    """(uid, kind, namespace, name, owner, type, reason, message, actor, state) in the order they are told."""
+    row, plan, actor = commit.row, commit.plan, commit.actor
+    about = (row.uid, row.kind, row.namespace, row.name, row.owner_uid)
+    out: list[tuple[Any, ...]] = []
+    if plan.state != row.state:
+        bad = plan.outcome not in _GOOD_OUTCOMES and plan.outcome != row.outcome
+        out.append((*about, "Warning" if bad else "Normal", plan.reason, _clean(plan.why), actor, plan.state))
+    for draft in plan.events:
+        out.append((*about, draft.type, draft.reason, _clean(draft.message), actor, plan.state))
+    for change in plan.children:
+        if isinstance(change, CreateChild):
+            if change.uid in created:
+                why = f"wanted by {row.kind} {row.name}"
+                child = (change.uid, change.kind, row.namespace, change.name, row.uid)
+                out.append((*child, "Normal", "Created", why, actor, "pending"))
+        elif change.uid in deleted:
+            kind, namespace, name, state = deleted[change.uid]
+            child = (change.uid, kind, namespace, name, row.uid)
+            out.append((*child, "Normal", "DeletionRequested", _clean(change.why), actor, state))
+    return out
+
+
+def _clean(text: str) -> str:
+    """A NUL comes from programs' output; Postgres cannot hold it."""
+    return text.replace("\x00", "�") if "\x00" in text else text
+
+
+def _row_after(commit: Commit, written: tuple[int, float], reserved: tuple[Reservation, ...], now: float) -> ObjectRow:
+    """What the store holds now. wake_seq stays as observed, so that a wake in between is still seen at the release."""
+    row, plan = commit.row, commit.plan
+    resources = {resource.key: resource for resource in row.resources}
+    for resource in plan.resources:
+        before = resources.get(resource.key)
+        made_at = before.created_at if before is not None else resource.created_at or now
+        resources[resource.key] = replace(resource, owner=resource.owner or row.uid, created_at=made_at)
+    held = {(r.scope, r.name): r for r in (*row.reservations, *reserved)}
+    return replace(
+        row,
+        state=plan.state,
+        status=plan.status,
+        resource_version=row.resource_version + 1,
+        lease_until=0.0 if plan.finished or commit.release else written[1],
+        resources=tuple(resources[key] for key in sorted(resources) if resources[key].closed_at is None),
+        reservations=() if plan.finished else tuple(held[name] for name in sorted(held)),
+        outcome=plan.outcome or row.outcome,
+        failed_at=row.failed_at if plan.failed_at is None else plan.failed_at,
+        served_at=row.served_at if plan.served_at is None else plan.served_at,
+    )

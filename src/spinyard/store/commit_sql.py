@@ -1,0 +1,146 @@
+"""The statements of a group commit: constant texts, one JSON parameter for all rows of the batch."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from spinyard.store.dialect import Words
+from spinyard.store.leases import PARENT_PAUSE_SECONDS
+from spinyard.store.reserve import ReserveStatements
+
+_ROW = (
+    ("uid", "text"),
+    ("token", "int"),
+    ("version", "int"),
+    ("wake_seq", "int"),
+    ("state", "text"),
+    ("status", "text"),
+    ("reason", "text"),
+    ("why", "text"),
+    ("outcome", "text"),
+    ("failed_at", "float"),
+    ("served_at", "float"),
+    ("finished", "flag"),
+    ("keep_seconds", "float"),
+    ("release", "flag"),
+    ("wake_at", "float"),
+    ("parent", "flag"),
+    ("slot_high", "int"),
+)
+_CHILD = (
+    ("uid", "text"),
+    ("kind", "text"),
+    ("namespace", "text"),
+    ("name", "text"),
+    ("owner_uid", "text"),
+    ("slot", "text"),
+    ("template_digest", "text"),
+    ("spec", "text"),
+    ("labels", "text"),
+)
+_RESOURCE = (
+    ("key", "text"),
+    ("owner_uid", "text"),
+    ("provider", "text"),
+    ("kind", "text"),
+    ("wanted", "flag"),
+    ("stored_want", "text"),
+    ("gone_after_seconds", "float"),
+    ("absent_at", "float"),
+    ("closed_at", "float"),
+    ("retained", "flag"),
+    ("created_at", "float"),
+)
+_EVENT = (
+    ("idx", "int"),
+    ("uid", "text"),
+    ("kind", "text"),
+    ("namespace", "text"),
+    ("name", "text"),
+    ("owner_uid", "text"),
+    ("type", "text"),
+    ("reason", "text"),
+    ("message", "text"),
+    ("actor", "text"),
+    ("state", "text"),
+)
+
+
+class CommitStatements:
+    def __init__(self, words: Words) -> None:
+        self.reserve = ReserveStatements(words)
+        self.next_seq = sa.text("UPDATE sequence SET commit_seq = commit_seq + 1 WHERE id = 1 RETURNING commit_seq")
+        held = (
+            "objects.uid = b.uid AND objects.lease_token = b.token AND objects.resource_version = b.version "
+            "AND objects.lease_until > 0 AND objects.finished = 0"
+        )
+        self.fresh = sa.text(
+            f"SELECT objects.uid FROM {words.rows('rows', _ROW[:3])} AS b JOIN objects ON {held} "
+            f"{words.for_update and 'FOR UPDATE OF objects'}"
+        )
+        self.update = sa.text(_update(words, held))
+        child_columns = ", ".join(name for name, _ in _CHILD)
+        self.insert_children = sa.text(
+            f"INSERT INTO objects ({child_columns}, state, status, reason, why, wake_at, wake_seq, created_at, "
+            f"state_since, commit_seq) SELECT {child_columns}, 'pending', '{{}}', 'Created', 'created', :now, 1, :now, "
+            f":now, :seq FROM {words.rows('rows', _CHILD)} AS b WHERE true ON CONFLICT (uid) DO NOTHING RETURNING uid"
+        )
+        self.insert_label = sa.text("INSERT INTO labels (key, value, uid) VALUES (:key, :value, :uid)")
+        self.delete_children = sa.text(
+            "UPDATE objects SET delete_at = :now, resource_version = objects.resource_version + 1, "
+            "wake_seq = objects.wake_seq + 1, commit_seq = :seq, "
+            f"wake_at = {words.least}(COALESCE(objects.wake_at, :now), :now) "
+            f"FROM {words.rows('rows', (('uid', 'text'), ('owner_uid', 'text')))} AS b WHERE objects.uid = b.uid "
+            "AND objects.owner_uid = b.owner_uid AND objects.delete_at IS NULL AND objects.finished = 0 "
+            "RETURNING objects.uid, objects.kind, objects.namespace, objects.name, objects.state"
+        )
+        columns = ", ".join(name for name, _ in _RESOURCE)
+        changed = ("provider", "kind", "wanted", "stored_want", "gone_after_seconds", "absent_at", "closed_at",
+                   "retained", "commit_seq")  # fmt: skip
+        self.upsert_resources = sa.text(
+            f"INSERT INTO resources ({columns}, commit_seq) SELECT {columns}, :seq "
+            f"FROM {words.rows('rows', _RESOURCE)} AS b WHERE true ON CONFLICT (key) DO UPDATE SET "
+            + ", ".join(f"{name} = excluded.{name}" for name in changed)
+            + " WHERE resources.closed_at IS NULL"
+        )
+        soon = f"{words.greatest}(:now, {words.least}(objects.passed_at, :now) + {PARENT_PAUSE_SECONDS})"
+        self.wake_owners = sa.text(
+            f"UPDATE objects SET wake_seq = objects.wake_seq + 1, "
+            f"wake_at = {words.least}(COALESCE(objects.wake_at, {soon}), {soon}), "
+            "finished_children = objects.finished_children + b.finished, "
+            "succeeded_children = objects.succeeded_children + b.succeeded "
+            f"FROM {words.rows('rows', (('uid', 'text'), ('finished', 'int'), ('succeeded', 'int')))} AS b "
+            "WHERE objects.uid = b.uid AND objects.finished = 0"
+        )
+        event_columns = ", ".join(name for name, _ in _EVENT)
+        self.insert_events = sa.text(
+            f"INSERT INTO events ({event_columns}, commit_seq, at) SELECT {event_columns}, :seq, :at "
+            f"FROM {words.rows('rows', _EVENT)} AS b WHERE true"
+        )
+
+
+def _update(words: Words, held: str) -> str:
+    """A row that stays leased stays due (its holder may die); one that is given back is due when its plan says, or at
+    once when someone asked meanwhile (a parent: after its pause)."""
+    parent_due = f"{words.greatest}(:now, {words.least}(objects.passed_at, :now) + {PARENT_PAUSE_SECONDS})"
+    return (
+        "UPDATE objects SET state = b.state, status = b.status, reason = b.reason, why = b.why, "
+        "outcome = CASE WHEN b.outcome = '' THEN objects.outcome ELSE b.outcome END, "
+        "failed_why = CASE WHEN b.failed_at IS NULL OR b.failed_at = objects.failed_at THEN objects.failed_why "
+        "ELSE b.why END, "
+        "failed_at = COALESCE(b.failed_at, objects.failed_at), "
+        "served_at = COALESCE(b.served_at, objects.served_at), "
+        "state_since = CASE WHEN b.state = objects.state THEN objects.state_since ELSE :now END, "
+        "resource_version = objects.resource_version + 1, commit_seq = :seq, passed_at = :now, "
+        "finished = b.finished, "
+        "finished_at = CASE WHEN b.finished = 1 THEN :now END, "
+        "keep_until = CASE WHEN b.finished = 1 THEN :now + b.keep_seconds END, "
+        "lease_until = CASE WHEN b.finished = 1 OR b.release = 1 THEN 0 ELSE objects.lease_until END, "
+        "lease_holder = CASE WHEN b.finished = 1 OR b.release = 1 THEN '' ELSE objects.lease_holder END, "
+        "wake_at = CASE WHEN b.finished = 1 THEN NULL WHEN b.release = 0 THEN :now "
+        "WHEN objects.wake_seq = b.wake_seq THEN b.wake_at "
+        f"WHEN objects.has_children = 1 THEN {parent_due} ELSE :now END, "
+        f"has_children = {words.greatest}(objects.has_children, b.parent), "
+        f"slot_high = {words.greatest}(objects.slot_high, b.slot_high) "
+        f"FROM {words.rows('rows', _ROW)} AS b WHERE {held} RETURNING objects.uid, objects.wake_seq, objects.lease_until"
+    )

@@ -1,0 +1,165 @@
+"""Who works on what: claim, extend, release, wake. A leased row stays due, so it is claimed again if its holder dies."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from spinyard.core.plan import Reservation, Resource
+from spinyard.core.row import ObjectRow
+from spinyard.ports.store import Lease
+from spinyard.store.codec import (
+    OBJECT_COLUMNS,
+    RESOURCE_COLUMNS,
+    Templates,
+    Unreadable,
+    has_readable_want,
+    json_text,
+    resource_from,
+    row_from,
+)
+from spinyard.store.dialect import Words
+
+PARENT_PAUSE_SECONDS = 0.05
+"""a parent runs at most once in this time, however many children want it"""
+
+
+class LeaseStatements:
+    def __init__(self, words: Words, known: str) -> None:
+        """`known`: a condition that is true for rows of kinds and states this code can drive."""
+        lease = (("uid", "text"), ("token", "int"))
+        due = f"finished = 0 AND wake_at <= :now AND lease_until <= :now AND {known}"
+        self.claim = sa.text(
+            "UPDATE objects SET lease_token = lease_token + 1, lease_until = :until, lease_holder = :holder, "
+            f"passed_at = :now WHERE uid IN (SELECT uid FROM objects WHERE {due} ORDER BY wake_at, uid LIMIT :limit "
+            f"{words.skip_locked}) RETURNING {OBJECT_COLUMNS}, wake_at"
+        )
+        self.extend = sa.text(
+            f"UPDATE objects SET lease_until = :until FROM {words.rows('rows', lease)} AS b "
+            "WHERE objects.uid = b.uid AND objects.lease_token = b.token AND objects.lease_until > 0 "
+            "AND objects.finished = 0 RETURNING objects.uid, objects.lease_token"
+        )
+        self.release = sa.text(
+            "UPDATE objects SET lease_until = 0, lease_holder = '', wake_at = CASE "
+            "WHEN objects.wake_seq = b.wake_seq THEN b.wake_at "
+            f"WHEN objects.has_children = 1 THEN objects.passed_at + {PARENT_PAUSE_SECONDS} "
+            "ELSE COALESCE(objects.wake_at, 0) END "
+            f"FROM {words.rows('rows', (*lease, ('wake_seq', 'int'), ('wake_at', 'float')))} AS b "
+            "WHERE objects.uid = b.uid AND objects.lease_token = b.token AND objects.lease_until > 0 "
+            "AND objects.finished = 0"
+        )
+        self.wake = sa.text(
+            f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = {words.least}(COALESCE(wake_at, :now), :now) "
+            f"WHERE uid IN {words.values('uids')} AND finished = 0"
+        )
+        self.next_due = sa.text(
+            f"SELECT wake_at FROM objects WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now AND {known} "
+            "ORDER BY wake_at LIMIT 1"
+        )
+        self.reload = sa.text(
+            f"SELECT {OBJECT_COLUMNS} FROM objects WHERE uid = :uid AND lease_token = :token AND lease_until > 0 "
+            "AND finished = 0"
+        )
+        self.resources = sa.text(
+            f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE owner_uid IN {words.values('uids')} AND closed_at IS NULL "
+            "ORDER BY key"
+        )
+        self.reservations = sa.text(
+            "SELECT owner_uid, scope, name, amount, slot FROM reservations "
+            f"WHERE owner_uid IN {words.values('uids')} ORDER BY owner_uid, scope, name"
+        )
+
+
+def known_condition(kinds: Mapping[str, frozenset[str] | None]) -> str:
+    """Kinds and states are our own identifiers, never input."""
+    parts = []
+    for kind, states in sorted(kinds.items()):
+        part = f"kind = '{_word(kind)}'"
+        if states is not None:
+            part += " AND state IN (" + ", ".join(f"'{_word(state)}'" for state in sorted(states)) + ")"
+        parts.append(f"({part})")
+    return "(" + " OR ".join(parts) + ")"
+
+
+def load_attached(
+    connection: sa.Connection, statements: LeaseStatements, uids: Sequence[str]
+) -> tuple[Mapping[str, list[Resource]], Mapping[str, list[Reservation]], frozenset[str]]:
+    """Open resources, reservations, and the owners of resources that this code cannot read."""
+    parameter = {"uids": json_text(sorted(uids))}
+    resources: dict[str, list[Resource]] = defaultdict(list)
+    reservations: dict[str, list[Reservation]] = defaultdict(list)
+    unreadable = set()
+    for record in connection.execute(statements.resources, parameter).all():
+        resources[record[1]].append(resource_from(record))
+        if not has_readable_want(record):
+            unreadable.add(record[1])
+    for owner, scope, name, amount, slot in connection.execute(statements.reservations, parameter).all():
+        reservations[owner].append(Reservation(scope=scope, name=name, amount=amount, slot=slot))
+    return resources, reservations, frozenset(unreadable)
+
+
+def load_rows(
+    connection: sa.Connection,
+    statements: LeaseStatements,
+    templates: Templates,
+    records: Sequence[sa.Row[tuple[object]]],
+) -> list[ObjectRow]:
+    """Whole rows in the order given; those that this code cannot read are left out."""
+    if not records:
+        return []
+    resources, reservations, unreadable = load_attached(connection, statements, [record[0] for record in records])
+    found = templates.find(connection, (record[15] for record in records))
+    rows = []
+    for record in records:
+        uid = record[0]
+        if uid in unreadable or (record[15] in found and found[record[15]] is None):
+            continue
+        try:
+            row = row_from(
+                record, found.get(record[15]), tuple(resources.get(uid, ())), tuple(reservations.get(uid, ()))
+            )
+        except Unreadable:
+            continue
+        rows.append(row)
+    return rows
+
+
+def claim(
+    connection: sa.Connection,
+    statements: LeaseStatements,
+    templates: Templates,
+    *,
+    holder: str,
+    now: float,
+    lease_seconds: float,
+    limit: int,
+) -> list[ObjectRow]:
+    """A row that turns out unreadable keeps the lease it just got: it is asked again only when that has lapsed."""
+    parameters = {"now": now, "until": now + lease_seconds, "holder": holder, "limit": limit}
+    records = connection.execute(statements.claim, parameters).all()
+    in_order = sorted(records, key=lambda record: (record[-1], record[0]))
+    return load_rows(connection, statements, templates, in_order)
+
+
+def extend(
+    connection: sa.Connection, statements: LeaseStatements, leases: Sequence[Lease], *, until: float
+) -> list[Lease]:
+    rows = json_text([(lease.uid, lease.token) for lease in leases])
+    ours = {(uid, token) for uid, token in connection.execute(statements.extend, {"rows": rows, "until": until}).all()}
+    return [lease for lease in leases if (lease.uid, lease.token) in ours]
+
+
+def release(
+    connection: sa.Connection,
+    statements: LeaseStatements,
+    leases: Sequence[tuple[Lease, int, float | None]],
+) -> None:
+    rows = json_text([(lease.uid, lease.token, wake_seq, wake_at) for lease, wake_seq, wake_at in leases])
+    connection.execute(statements.release, {"rows": rows})
+
+
+def _word(text: str) -> str:
+    assert text.replace("-", "").replace("_", "").isalnum(), text
+    return text

@@ -1,0 +1,150 @@
+"""Reservations: no counters, only live rows that are summed. Called with every other writer waiting (see session)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from spinyard.core.ids import Uid, fraction_of
+from spinyard.core.plan import Reservation, Reserve
+from spinyard.store.codec import json_text
+from spinyard.store.dialect import Words
+
+_WINDOW = 64
+"""numbers of a range looked at first, before the whole range is read"""
+
+
+class ReserveStatements:
+    def __init__(self, words: Words) -> None:
+        self.own = sa.text(
+            f"SELECT owner_uid, scope, name, amount, slot FROM reservations WHERE owner_uid IN {words.values('uids')}"
+        )
+        self.sums = sa.text(
+            "SELECT scope, CAST(SUM(amount) AS BIGINT) FROM reservations "
+            f"WHERE scope IN {words.values('scopes')} GROUP BY scope"
+        )
+        self.taken = sa.text("SELECT slot FROM reservations WHERE scope = :scope AND slot BETWEEN :low AND :high")
+        self.insert = sa.text(
+            "INSERT INTO reservations (owner_uid, scope, name, amount, slot) "
+            "VALUES (:owner_uid, :scope, :name, :amount, :slot)"
+        )
+        self.delete = sa.text(f"DELETE FROM reservations WHERE owner_uid IN {words.values('uids')}")
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """What is reserved, as this transaction sees it, its own decisions included."""
+
+    own: dict[tuple[str, str, str], Reservation]
+    sums: dict[str, int]
+    taken: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    asked: list[dict[str, object]] = field(default_factory=list)
+
+
+def reserve(
+    connection: sa.Connection, statements: ReserveStatements, requests: Sequence[tuple[Uid, Sequence[Reserve]]]
+) -> Mapping[Uid, tuple[Reservation, ...] | str]:
+    """For each owner all that it asked for, or the words of the first refusal and then nothing of it."""
+    uids = json_text(sorted(uid for uid, _ in requests))
+    scopes = json_text(sorted({r.scope for _, wanted in requests for r in wanted if r.limit is not None}))
+    ledger = _Ledger(
+        own={
+            (owner, scope, name): Reservation(scope=scope, name=name, amount=amount, slot=slot)
+            for owner, scope, name, amount, slot in connection.execute(statements.own, {"uids": uids}).all()
+        },
+        sums={scope: total for scope, total in connection.execute(statements.sums, {"scopes": scopes}).all()},
+    )
+    answers: dict[Uid, tuple[Reservation, ...] | str] = {}
+    for uid, wanted in requests:
+        answers[uid] = _reserve_row(connection, statements, ledger, uid, wanted)
+    if ledger.asked:
+        connection.execute(statements.insert, ledger.asked)
+    return answers
+
+
+def _reserve_row(
+    connection: sa.Connection, statements: ReserveStatements, ledger: _Ledger, uid: Uid, wanted: Sequence[Reserve]
+) -> tuple[Reservation, ...] | str:
+    got: list[Reservation] = []
+    new: list[Reservation] = []
+    for ask in wanted:
+        held = ledger.own.get((uid, ask.scope, ask.name)) or next(
+            (r for r in new if (r.scope, r.name) == (ask.scope, ask.name)), None
+        )
+        if held is not None:
+            got.append(held)
+            continue
+        answer = _reserve_one(connection, statements, ledger, uid, ask)
+        if isinstance(answer, str):
+            for taken in new:
+                _give_back(ledger, taken)
+            return answer
+        new.append(answer)
+        got.append(answer)
+    for taken in new:
+        ledger.own[uid, taken.scope, taken.name] = taken
+        ledger.asked.append(
+            {"owner_uid": uid, "scope": taken.scope, "name": taken.name, "amount": taken.amount, "slot": taken.slot}
+        )
+    return tuple(got)
+
+
+def _reserve_one(
+    connection: sa.Connection, statements: ReserveStatements, ledger: _Ledger, uid: Uid, ask: Reserve
+) -> Reservation | str:
+    total = ledger.sums.get(ask.scope, 0)
+    if ask.limit is not None and total + ask.amount > ask.limit:
+        return f"{ask.scope}: {ask.amount} more would pass the limit of {ask.limit}; {total} are in use"
+    slot = None
+    if ask.exactly is not None:
+        if _is_taken(connection, statements, ledger, ask.scope, ask.exactly):
+            return f"{ask.scope}: number {ask.exactly} is taken"
+        slot = ask.exactly
+    elif ask.low is not None and ask.high is not None:
+        slot = _free_slot(connection, statements, ledger, uid, ask, ask.low, ask.high)
+        if slot is None:
+            return f"{ask.scope}: no free number between {ask.low} and {ask.high}"
+    ledger.sums[ask.scope] = total + ask.amount
+    if slot is not None:
+        ledger.taken[ask.scope].add(slot)
+    return Reservation(scope=ask.scope, name=ask.name, amount=ask.amount, slot=slot)
+
+
+def _give_back(ledger: _Ledger, taken: Reservation) -> None:
+    ledger.sums[taken.scope] -= taken.amount
+    if taken.slot is not None:
+        ledger.taken[taken.scope].discard(taken.slot)
+
+
+def _is_taken(connection: sa.Connection, statements: ReserveStatements, ledger: _Ledger, scope: str, slot: int) -> bool:
+    if slot in ledger.taken[scope]:
+        return True
+    return bool(connection.execute(statements.taken, {"scope": scope, "low": slot, "high": slot}).all())
+
+
+def _free_slot(
+    connection: sa.Connection,
+    statements: ReserveStatements,
+    ledger: _Ledger,
+    uid: Uid,
+    ask: Reserve,
+    low: int,
+    high: int,
+) -> int | None:
+    """The first free number from a place that is the owner's own, going round: neighbours in time do not collide."""
+    size = high - low + 1
+    if size <= 0:
+        return None
+    start = low + int(fraction_of(f"{uid}/{ask.name}") * size)
+    for first, last in ((start, min(start + _WINDOW - 1, high)), (start, high), (low, start - 1)):
+        if first > last:
+            continue
+        rows = connection.execute(statements.taken, {"scope": ask.scope, "low": first, "high": last}).all()
+        busy = {slot for (slot,) in rows} | ledger.taken[ask.scope]
+        free = next((slot for slot in range(first, last + 1) if slot not in busy), None)
+        if free is not None:
+            return free
+    return None

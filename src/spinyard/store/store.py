@@ -1,0 +1,200 @@
+"""The store: ports.store.Store over SQL. Each method is one transaction; the work is in the modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import ModuleType
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from spinyard.core.ids import ResourceKey, Uid
+from spinyard.core.observed import Children, ObjectBrief
+from spinyard.core.plan import Resource
+from spinyard.core.row import ObjectRow
+from spinyard.core.spec import Kind
+from spinyard.errors import Conflict
+from spinyard.ports.store import Commit, CommitResult, Lease, StoredEvent, Transaction
+from spinyard.store import leases, prune, views
+from spinyard.store.codec import Templates, json_text
+from spinyard.store.commit import Committer
+from spinyard.store.dialect import is_poison, open_database
+from spinyard.store.migrate import prepare
+from spinyard.store.session import Sessions
+from spinyard.store.transaction import SqlTransaction
+
+T = TypeVar("T")
+
+DRIVEN: Mapping[str, frozenset[str] | None] = {Kind.SERVICE: None, Kind.SPIN: None, Kind.JOB: None}
+
+
+class SqlStore:
+    """`target`: a path, `:memory:`, or a Postgres URL. `new_id` names the installation at the first open.
+
+    `kinds`: what this code drives, each with the states it knows (None: all). Rows of other kinds or states, and rows
+    with parts this code cannot decode, are left alone. `module` is another DB-API for SQLite (tests).
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        new_id: Callable[[], str],
+        kinds: Mapping[str, Collection[str] | None] = DRIVEN,
+        module: ModuleType | None = None,
+    ) -> None:
+        database = open_database(str(target), module=module)
+        self._sessions = Sessions(database)
+        try:
+            self._installation = prepare(self._sessions, new_id)
+        except BaseException:
+            self._sessions.close()
+            raise
+        words = database.words
+        self._driven = frozenset(str(kind) for kind in kinds)
+        known = {str(kind): None if states is None else frozenset(states) for kind, states in kinds.items()}
+        self._templates = Templates()
+        self._leases = leases.LeaseStatements(words, leases.known_condition(known))
+        self._views = views.ViewStatements(words)
+        self._committer = Committer(self._sessions, words, self._templates)
+
+    # -- engine --------------------------------------------------------------------------------------------------------
+
+    def claim(self, *, holder: str, now: float, lease_seconds: float, limit: int) -> Sequence[ObjectRow]:
+        with self._sessions.write(queue=False) as connection:
+            return leases.claim(
+                connection,
+                self._leases,
+                self._templates,
+                holder=holder,
+                now=float(now),
+                lease_seconds=lease_seconds,
+                limit=limit,
+            )
+
+    def extend(self, leases_: Sequence[Lease], *, until: float) -> Sequence[Lease]:
+        if not leases_:
+            return []
+        with self._sessions.write() as connection:
+            return leases.extend(connection, self._leases, leases_, until=float(until))
+
+    def reload(self, lease: Lease) -> ObjectRow | None:
+        with self._sessions.read() as connection:
+            records = connection.execute(self._leases.reload, {"uid": lease.uid, "token": lease.token}).all()
+            return next(iter(leases.load_rows(connection, self._leases, self._templates, records)), None)
+
+    def release(self, leases_: Sequence[tuple[Lease, int, float | None]]) -> None:
+        if leases_:
+            with self._sessions.write() as connection:
+                leases.release(connection, self._leases, leases_)
+
+    def commit(self, batch: Sequence[Commit], *, now: float) -> Sequence[CommitResult]:
+        return self._committer.commit(batch, now=float(now))
+
+    def wake(self, uids: Sequence[Uid], *, now: float) -> None:
+        if uids:
+            with self._sessions.write() as connection:
+                connection.execute(self._leases.wake, {"uids": json_text(sorted(set(uids))), "now": float(now)})
+
+    def children(self, owner: Uid) -> Children:
+        with self._sessions.read() as connection:
+            return views.children(connection, self._views, owner)
+
+    def brief(self, kind: Kind, namespace: str, name: str) -> ObjectBrief | None:
+        with self._sessions.read() as connection:
+            return views.brief(connection, self._views, kind, namespace, name)
+
+    def next_due(self, *, now: float) -> float | None:
+        with self._sessions.read() as connection:
+            due: float | None = connection.execute(self._leases.next_due, {"now": float(now)}).scalar_one_or_none()
+            return due
+
+    # -- sweep and data plane ------------------------------------------------------------------------------------------
+
+    def resources(self, keys: Sequence[ResourceKey]) -> Mapping[ResourceKey, Resource]:
+        with self._sessions.read() as connection:
+            return views.resources(connection, self._views, keys)
+
+    def open_resources(self, *, provider: str | None = None, after: str = "", limit: int = 1000) -> Sequence[Resource]:
+        with self._sessions.read() as connection:
+            return views.open_resources(connection, self._views, provider, after, limit)
+
+    def resources_changed(self, *, provider: str, since_commit_seq: int) -> tuple[Sequence[Resource], int]:
+        with self._sessions.read() as connection:
+            return views.resources_changed(connection, self._views, provider, since_commit_seq)
+
+    # -- use cases -----------------------------------------------------------------------------------------------------
+
+    def transact(self, work: Callable[[Transaction], T], *, now: float) -> T:
+        try:
+            with self._sessions.write() as connection:
+                return work(self._transaction(connection, now, writable=True))
+        except sa.exc.SQLAlchemyError as error:
+            if not is_poison(error):
+                raise
+            raise Conflict(
+                f"the store refused the change: {getattr(error, 'orig', None) or error}",
+                next_step="read the object again and repeat the change",
+            ) from error
+
+    def read(self, work: Callable[[Transaction], T], *, now: float) -> T:
+        with self._sessions.read() as connection:
+            return work(self._transaction(connection, now, writable=False))
+
+    def events(
+        self,
+        *,
+        after: tuple[int, int] = (0, 0),
+        uid: Uid | None = None,
+        owner_uid: Uid | None = None,
+        namespace: str | None = None,
+        limit: int = 200,
+        newest_first: bool = False,
+    ) -> Sequence[StoredEvent]:
+        with self._sessions.read() as connection:
+            return views.events(
+                connection,
+                self._views,
+                after=after,
+                uid=uid,
+                owner_uid=owner_uid,
+                namespace=namespace,
+                limit=limit,
+                newest_first=newest_first,
+            )
+
+    def commit_seq(self) -> int:
+        with self._sessions.read() as connection:
+            return int(connection.execute(self._views.sequence).one()[0])
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        with self._sessions.read() as connection:
+            return {(kind, state): count for kind, state, count in connection.execute(self._views.counts).all()}
+
+    def prune(self, *, now: float, finished_keep_max: int, events_keep_max: int, events_keep_seconds: float) -> int:
+        with self._sessions.write() as connection:
+            return prune.prune(
+                connection,
+                self._sessions.database.words,
+                now=float(now),
+                finished_keep_max=finished_keep_max,
+                events_keep_max=events_keep_max,
+                events_keep_seconds=events_keep_seconds,
+            )
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def installation(self) -> str:
+        return self._installation
+
+    def backup(self, path: str) -> None:
+        self._sessions.database.copy_to(path)
+
+    def close(self) -> None:
+        self._sessions.close()
+
+    def _transaction(self, connection: sa.Connection, now: float, *, writable: bool) -> SqlTransaction:
+        return SqlTransaction(
+            connection, self._leases, self._templates, now=float(now), driven=self._driven, writable=writable
+        )

@@ -1,0 +1,311 @@
+"""What use cases do in one transaction. Intent is written here; status is written by the lease holder only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from spinyard.core.ids import Digest, ResourceKey, Uid
+from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
+from spinyard.errors import Conflict, InvalidInput, KeyReused, NotFound, SystemFailure
+from spinyard.ports.store import KeyRecord, NewObject, StoredObject
+from spinyard.store.codec import (
+    STORED_COLUMNS,
+    Templates,
+    Unreadable,
+    json_text,
+    label_pairs,
+    row_from,
+    stored_from,
+)
+from spinyard.store.leases import LeaseStatements, load_attached
+from spinyard.store.schema import events, keys, labels, objects, resources, sequence, templates
+
+_STORED = [objects.c[name] for name in STORED_COLUMNS.split(", ")]
+PAGE_MAX = 10_000
+
+
+class SqlTransaction:
+    """One commit_seq, taken at the first write; event indexes count up within it."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        statements: LeaseStatements,
+        cache: Templates,
+        *,
+        now: float,
+        driven: frozenset[str],
+        writable: bool,
+    ) -> None:
+        self._connection = connection
+        self._statements = statements
+        self._cache = cache
+        self._now = now
+        self._driven = driven
+        self._writable = writable
+        self._seq = 0
+        self._index = 0
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    # -- reads ---------------------------------------------------------------------------------------------------------
+
+    def find(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
+        c = objects.c
+        where = (c.kind == str(kind), c.namespace == namespace, c.name == name, c.finished == 0)
+        return next(iter(self._load(sa.select(*_STORED).where(*where))), None)
+
+    def find_uid(self, uid: Uid) -> StoredObject | None:
+        return next(iter(self._load(sa.select(*_STORED).where(objects.c.uid == uid))), None)
+
+    def select(
+        self,
+        kind: Kind | None,
+        *,
+        namespace: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        owner_uid: Uid | None = None,
+        finished: bool | None = False,
+        after: str = "",
+        limit: int = 200,
+    ) -> Sequence[StoredObject]:
+        c = objects.c
+        kinds = [str(kind)] if kind is not None else [str(k) for k in Kind]
+        query = sa.select(*_STORED).where(c.kind.in_(kinds))
+        if namespace is not None:
+            query = query.where(c.namespace == namespace)
+        if owner_uid is not None:
+            query = query.where(c.owner_uid == owner_uid)
+        if finished is not None:
+            query = query.where(c.finished == (1 if finished else 0))
+        for key, value in sorted((labels or {}).items()):
+            query = query.where(c.uid.in_(_uids_labelled(key, value)))
+        if after:
+            parts = after.split("/")
+            if len(parts) != 3:
+                raise InvalidInput(
+                    f"not a place in a list: {after!r}", next_step="use the `continue` value of the page before"
+                )
+            query = query.where(sa.tuple_(c.namespace, c.name, c.uid) > sa.tuple_(*parts))
+        return self._load(query.order_by(c.namespace, c.name, c.uid).limit(min(limit, PAGE_MAX)))
+
+    def template(self, digest: Digest) -> TemplateSpec | None:
+        return self._cache.get(self._connection, digest)
+
+    def find_key(self, key: str) -> KeyRecord | None:
+        found = self._connection.execute(sa.select(keys).where(keys.c.key == key)).one_or_none()
+        if found is None:
+            return None
+        return KeyRecord(
+            key=found.key,
+            fingerprint=found.fingerprint,
+            uid=Uid(found.uid),
+            response=bytes(found.response),
+            created_at=found.created_at,
+        )
+
+    # -- writes --------------------------------------------------------------------------------------------------------
+
+    def insert(self, new: NewObject, *, actor: str, why: str) -> StoredObject:
+        seq = self._begin_write()
+        if self.find(new.kind, new.namespace, new.name) is not None:
+            raise Conflict(
+                f"{new.kind} {new.namespace}/{new.name} exists already",
+                code="already_exists",
+                next_step="apply a change to it, or choose another name",
+            )
+        self._connection.execute(
+            objects.insert().values(
+                uid=new.uid,
+                kind=str(new.kind),
+                namespace=new.namespace,
+                name=new.name,
+                state=new.state,
+                template_digest=new.template_digest,
+                spec=json_text(new.spec),
+                status=new.status.decode(),
+                labels=json_text(label_pairs(new.labels)),
+                annotations=json_text(dict(new.annotations)),
+                wake_seq=1 if new.wake else 0,
+                wake_at=self._now if new.wake else None,
+                created_at=self._now,
+                state_since=self._now,
+                reason="Created",
+                why=why,
+                commit_seq=seq,
+            )
+        )
+        self._put_labels(new.uid, new.labels)
+        self.event(new.uid, "Normal", "Created", why, actor=actor)
+        return self._get(new.uid)
+
+    def update(
+        self,
+        uid: Uid,
+        *,
+        actor: str,
+        why: str,
+        reason: str,
+        spec: ObjectSpec | None = None,
+        template_digest: Digest | None = None,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        delete: bool = False,
+        force: bool = False,
+        paused: bool | None = None,
+    ) -> StoredObject:
+        """An object that nobody drives (a Template) is finished by its deletion. Nothing changed: no event either."""
+        seq = self._begin_write()
+        before = self._get(uid)
+        row = before.row
+        if before.finished_at is not None:
+            raise NotFound(f"{row.kind} {row.namespace}/{row.name} is gone", next_step="create it anew")
+        changes: dict[str, Any] = {}
+        if spec is not None and spec != row.spec:
+            changes["spec"] = json_text(spec)
+            changes["generation"] = row.generation + 1
+        if template_digest is not None and template_digest != row.template_digest:
+            changes["template_digest"] = template_digest
+        if labels is not None and label_pairs(labels) != row.labels:
+            changes["labels"] = json_text(label_pairs(labels))
+        if annotations is not None and dict(annotations) != dict(before.annotations):
+            changes["annotations"] = json_text(dict(annotations))
+        if delete and row.delete_at is None:
+            changes["delete_at"] = self._now
+        if force and not row.force:
+            changes["force"] = 1
+        if paused is not None and paused != row.paused:
+            changes["paused"] = 1 if paused else 0
+        if not changes:
+            return before
+        if row.kind in self._driven:
+            due = self._now if before.wake_at is None else min(before.wake_at, self._now)
+            changes |= {"wake_seq": objects.c.wake_seq + 1, "wake_at": due}
+        elif "delete_at" in changes:
+            changes |= {"finished": 1, "finished_at": self._now, "keep_until": self._now}
+        changes |= {"resource_version": objects.c.resource_version + 1, "commit_seq": seq}
+        self._connection.execute(objects.update().where(objects.c.uid == uid).values(changes))
+        if "labels" in changes and labels is not None:
+            self._put_labels(uid, labels)
+        self.event(uid, "Normal", reason, why, actor=actor)
+        return self._get(uid)
+
+    def put_template(self, digest: Digest, template: TemplateSpec) -> None:
+        self._begin_write()
+        if self._connection.execute(sa.select(templates.c.digest).where(templates.c.digest == digest)).first() is None:
+            self._connection.execute(
+                templates.insert().values(digest=digest, spec=json_text(template), created_at=self._now)
+            )
+
+    def put_key(self, record: KeyRecord) -> None:
+        """The same key and fingerprint again replaces the response."""
+        self._begin_write()
+        before = self.find_key(record.key)
+        values = {"uid": record.uid, "response": record.response}
+        if before is None:
+            self._connection.execute(
+                keys.insert().values(
+                    key=record.key, fingerprint=record.fingerprint, created_at=record.created_at, **values
+                )
+            )
+            return
+        if before.fingerprint != record.fingerprint:
+            raise KeyReused(
+                "this Idempotency-Key was used with another request", next_step="use a new key for a new request"
+            )
+        self._connection.execute(keys.update().where(keys.c.key == record.key).values(values))
+
+    def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
+        seq = self._begin_write()
+        c = resources.c
+        owner = self._connection.execute(
+            resources.update()
+            .where(c.key == key, c.closed_at.is_(None))
+            .values(closed_at=self._now, wanted=0, commit_seq=seq)
+            .returning(c.owner_uid)
+        ).scalar_one_or_none()
+        if owner is not None:
+            self._tell(Uid(owner), "Normal", "ResourceClosed", f"{key}: {why}", actor)
+
+    def event(self, uid: Uid, type: Literal["Normal", "Warning"], reason: str, message: str, *, actor: str) -> None:
+        self._begin_write()
+        if not self._tell(uid, type, reason, message, actor):
+            raise _not_found(uid)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _begin_write(self) -> int:
+        if not self._writable:
+            raise SystemFailure("a write in a read of the store", code="internal")
+        if self._seq == 0:
+            taken = sequence.update().values(commit_seq=sequence.c.commit_seq + 1).returning(sequence.c.commit_seq)
+            self._seq = int(self._connection.execute(taken).scalar_one())
+        return self._seq
+
+    def _get(self, uid: Uid) -> StoredObject:
+        found = self.find_uid(uid)
+        if found is None:
+            raise _not_found(uid)
+        return found
+
+    def _load(self, query: sa.Select[Any]) -> list[StoredObject]:
+        records = self._connection.execute(query).all()
+        if not records:
+            return []
+        kept, reserved, _ = load_attached(self._connection, self._statements, [record[0] for record in records])
+        found = self._cache.find(self._connection, (record[15] for record in records))
+        out = []
+        for record in records:
+            uid = record[0]
+            try:
+                row = row_from(record, found.get(record[15]), tuple(kept.get(uid, ())), tuple(reserved.get(uid, ())))
+            except Unreadable:
+                continue
+            out.append(stored_from(record, row))
+        return out
+
+    def _put_labels(self, uid: Uid, wanted: Mapping[str, str]) -> None:
+        self._connection.execute(labels.delete().where(labels.c.uid == uid))
+        if wanted:
+            self._connection.execute(
+                labels.insert(), [{"uid": uid, "key": key, "value": value} for key, value in sorted(wanted.items())]
+            )
+
+    def _tell(self, uid: Uid, type: str, reason: str, message: str, actor: str) -> bool:
+        c = objects.c
+        query = sa.select(c.kind, c.namespace, c.name, c.owner_uid, c.state).where(c.uid == uid)
+        about = self._connection.execute(query).one_or_none()
+        if about is None:
+            return False
+        self._connection.execute(
+            events.insert().values(
+                commit_seq=self._seq,
+                idx=self._index,
+                at=self._now,
+                uid=uid,
+                kind=about.kind,
+                namespace=about.namespace,
+                name=about.name,
+                owner_uid=about.owner_uid,
+                type=type,
+                reason=reason,
+                message=message.replace("\x00", "�"),
+                actor=actor,
+                state=about.state,
+            )
+        )
+        self._index += 1
+        return True
+
+
+def _uids_labelled(key: str, value: str) -> sa.Select[tuple[str]]:
+    return sa.select(labels.c.uid).where(labels.c.key == key, labels.c.value == value)
+
+
+def _not_found(uid: Uid) -> NotFound:
+    return NotFound(f"no object has the uid {uid}", next_step="list the objects again")

@@ -1,0 +1,185 @@
+"""Reads of the engine, the data plane and the watches. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from spinyard.core.ids import Digest, ResourceKey, Uid
+from spinyard.core.observed import ChildBrief, ChildFailure, ChildGroup, Children, ObjectBrief
+from spinyard.core.plan import Resource
+from spinyard.core.spec import Kind
+from spinyard.errors import Expired
+from spinyard.ports.store import StoredEvent
+from spinyard.store.codec import RESOURCE_COLUMNS, json_text, resource_from
+from spinyard.store.dialect import Words
+from spinyard.store.schema import events as events_table
+
+OLDEST_MAX = 16
+FAILURES_MAX = 32
+_KINDS = frozenset(Kind)
+
+
+class ViewStatements:
+    def __init__(self, words: Words) -> None:
+        self.groups = sa.text(
+            "SELECT state, template_digest, deleting, count, uid, slot, created_at FROM (SELECT state, template_digest, "
+            "CASE WHEN delete_at IS NULL THEN 0 ELSE 1 END AS deleting, uid, slot, created_at, "
+            "COUNT(*) OVER (PARTITION BY state, template_digest, delete_at IS NULL) AS count, "
+            "ROW_NUMBER() OVER (PARTITION BY state, template_digest, delete_at IS NULL ORDER BY created_at, uid) AS place "
+            f"FROM objects WHERE owner_uid = :owner AND finished = 0) AS kin WHERE place <= {OLDEST_MAX} "
+            "ORDER BY state, template_digest, deleting, place"
+        )
+        self.failures = sa.text(
+            "SELECT uid, template_digest, failed_at, served_at, outcome, failed_why FROM objects "
+            f"WHERE owner_uid = :owner AND failed_at IS NOT NULL ORDER BY failed_at DESC, uid LIMIT {FAILURES_MAX}"
+        )
+        self.served = sa.text(
+            "SELECT template_digest, MAX(served_at) FROM objects WHERE owner_uid = :owner AND served_at IS NOT NULL "
+            "GROUP BY template_digest ORDER BY template_digest"
+        )
+        self.parent = sa.text("SELECT slot_high, finished_children, succeeded_children FROM objects WHERE uid = :owner")
+        self.brief = sa.text(
+            "SELECT uid, state, delete_at FROM objects WHERE kind = :kind AND namespace = :namespace AND name = :name "
+            "ORDER BY finished, created_at DESC, uid LIMIT 1"
+        )
+        self.resources = sa.text(f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE key IN {words.values('keys')}")
+        self.open = sa.text(
+            f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after ORDER BY key LIMIT :limit"
+        )
+        self.open_of = sa.text(
+            f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after "
+            "AND provider = :provider ORDER BY key LIMIT :limit"
+        )
+        self.changed = sa.text(
+            f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE provider = :provider AND commit_seq > :since "
+            "ORDER BY commit_seq, key"
+        )
+        self.sequence = sa.text("SELECT commit_seq, pruned_seq, pruned_index FROM sequence WHERE id = 1")
+        self.counts = sa.text("SELECT kind, state, COUNT(*) FROM objects WHERE finished = 0 GROUP BY kind, state")
+
+
+def children(connection: sa.Connection, sql: ViewStatements, owner: Uid) -> Children:
+    parameter = {"owner": owner}
+    groups: dict[tuple[str, str, bool], list[ChildBrief]] = defaultdict(list)
+    counts: dict[tuple[str, str, bool], int] = {}
+    for state, digest, deleting, count, uid, slot, created_at in connection.execute(sql.groups, parameter).all():
+        name = (state, digest, deleting == 1)
+        counts[name] = count
+        groups[name].append(
+            ChildBrief(uid=uid, slot=slot, state=state, template_digest=digest, deleting=name[2], created_at=created_at)
+        )
+    failures = tuple(
+        ChildFailure(
+            uid=uid, template_digest=digest, failed_at=failed_at, served_at=served_at, outcome=outcome, message=message
+        )
+        for uid, digest, failed_at, served_at, outcome, message in connection.execute(sql.failures, parameter).all()
+    )
+    served = tuple((Digest(digest), at) for digest, at in connection.execute(sql.served, parameter).all())
+    parent = connection.execute(sql.parent, parameter).one_or_none()
+    highest_slot, finished, succeeded = parent if parent is not None else (-1, 0, 0)
+    return Children(
+        groups=tuple(
+            ChildGroup(
+                state=name[0],
+                template_digest=Digest(name[1]),
+                deleting=name[2],
+                count=counts[name],
+                oldest=tuple(oldest),
+            )
+            for name, oldest in groups.items()
+        ),
+        failures=failures,
+        last_served_at=served,
+        highest_slot=highest_slot,
+        finished=finished,
+        succeeded=succeeded,
+    )
+
+
+def brief(connection: sa.Connection, sql: ViewStatements, kind: Kind, namespace: str, name: str) -> ObjectBrief | None:
+    parameters = {"kind": str(kind), "namespace": namespace, "name": name}
+    found = connection.execute(sql.brief, parameters).one_or_none()
+    return None if found is None else ObjectBrief(uid=found[0], state=found[1], deleting=found[2] is not None)
+
+
+def resources(
+    connection: sa.Connection, sql: ViewStatements, keys: Sequence[ResourceKey]
+) -> Mapping[ResourceKey, Resource]:
+    records = connection.execute(sql.resources, {"keys": json_text(sorted(keys))}).all()
+    return {ResourceKey(record[0]): resource_from(record) for record in records}
+
+
+def open_resources(
+    connection: sa.Connection, sql: ViewStatements, provider: str | None, after: str, limit: int
+) -> list[Resource]:
+    parameters: dict[str, Any] = {"after": after, "limit": limit}
+    if provider is None:
+        return [resource_from(record) for record in connection.execute(sql.open, parameters).all()]
+    parameters["provider"] = provider
+    return [resource_from(record) for record in connection.execute(sql.open_of, parameters).all()]
+
+
+def resources_changed(
+    connection: sa.Connection, sql: ViewStatements, provider: str, since: int
+) -> tuple[list[Resource], int]:
+    newest: int = connection.execute(sql.sequence).one()[0]
+    records = connection.execute(sql.changed, {"provider": provider, "since": since}).all()
+    return [resource_from(record) for record in records], newest
+
+
+def events(
+    connection: sa.Connection,
+    sql: ViewStatements,
+    *,
+    after: tuple[int, int],
+    uid: Uid | None,
+    owner_uid: Uid | None,
+    namespace: str | None,
+    limit: int,
+    newest_first: bool,
+) -> list[StoredEvent]:
+    columns = events_table.c
+    _, pruned_seq, pruned_index = connection.execute(sql.sequence).one()
+    if after != (0, 0) and after < (pruned_seq, pruned_index):
+        raise Expired(
+            f"events after {after[0]}.{after[1]} are no longer kept",
+            next_step="list the objects again and watch from the commit_seq of that list",
+            details={"commit_seq": pruned_seq, "index": pruned_index},
+        )
+    place = (columns.commit_seq, columns.idx)
+    query = sa.select(
+        columns.commit_seq, columns.idx, columns.at, columns.uid, columns.kind, columns.namespace, columns.name,
+        columns.owner_uid, columns.type, columns.reason, columns.message, columns.actor, columns.state,
+    ).where(sa.tuple_(*place) > sa.tuple_(*after))  # fmt: skip
+    if uid is not None:
+        query = query.where(columns.uid == uid)
+    if owner_uid is not None:
+        query = query.where(columns.owner_uid == owner_uid)
+    if namespace is not None:
+        query = query.where(columns.namespace == namespace)
+    order = [column.desc() for column in place] if newest_first else list(place)
+    records = connection.execute(query.order_by(*order).limit(limit)).all()
+    return [_event(record) for record in records if record[4] in _KINDS]
+
+
+def _event(record: sa.Row[Any]) -> StoredEvent:
+    seq, index, at, uid, kind, namespace, name, owner_uid, type_, reason, message, actor, state = record
+    return StoredEvent(
+        commit_seq=seq,
+        index=index,
+        at=at,
+        uid=uid,
+        kind=Kind(kind),
+        namespace=namespace,
+        name=name,
+        owner_uid=owner_uid,
+        type=type_,
+        reason=reason,
+        message=message,
+        actor=actor,
+        state=state,
+    )
