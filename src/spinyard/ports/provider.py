@@ -30,10 +30,11 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """One thing that carries this installation's tag. `key` is its create token."""
+    """One thing that carries this installation's tag. `key` is its create token. `up` False: it is there and has ended."""
 
     key: ResourceKey
     description: str = ""
+    up: bool = True
 
 
 class Provider(Protocol):

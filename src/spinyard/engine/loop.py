@@ -1,0 +1,166 @@
+"""The engine's loops: claim what is due, keep leases, take hints, sweep, prune. A lost hint costs time, never truth:
+the indexed poll on wake_at is what correctness rests on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from spinyard.core.ids import Uid, owner_of
+from spinyard.core.row import ObjectRow
+from spinyard.engine.committer import Committer
+from spinyard.engine.context import Context
+from spinyard.engine.heartbeat import beat_forever
+from spinyard.engine.reconcile import Flight, Reconciler
+from spinyard.engine.sweep import Sweep
+from spinyard.ports.provider import Provider
+from spinyard.ports.store import Lease
+
+log = structlog.get_logger()
+
+HINT_SECONDS = 0.002
+PUT_OFF_SECONDS = 1.0
+
+
+class Engine:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._committer = Committer(context)
+        self._reconciler = Reconciler(context, self._committer)
+        self.sweep = Sweep(context)
+        self._due = asyncio.Event()
+        self._hinted: set[Uid] = set()
+        self._hint_came = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled. Rows in hand keep their leases until those run out: whoever comes next takes them then."""
+        loops = [
+            self._claim_forever(),
+            beat_forever(self._context, self._reconciler),
+            self._hint_forever(),
+            self.sweep.run_forever(),
+            self._prune_forever(),
+            *(self._listen_forever(provider) for provider in self._context.providers.values()),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for loop in loops:
+                    group.create_task(loop)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def hint(self, uid: Uid | None = None) -> None:
+        """Something may have changed: for one object, or (None) for whatever has become due."""
+        if uid is None:
+            self._due.set()
+            return
+        flight = self._reconciler.flights.get(uid)
+        if flight is not None:
+            flight.nudge.set()
+        else:
+            self._hinted.add(uid)
+            self._hint_came.set()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._reconciler.flights)
+
+    # -- claim -------------------------------------------------------------------------------------------------------
+
+    async def _claim_forever(self) -> None:
+        context = self._context
+        while True:
+            room = context.settings.in_flight_max - self.in_flight
+            claimed: list[ObjectRow] = []
+            if room > 0:
+                claimed = await self._claim(min(room, context.settings.batch_max))
+            if not claimed:
+                await self._wait_for_due(context.settings.poll_seconds)
+
+    async def _claim(self, limit: int) -> list[ObjectRow]:
+        context = self._context
+        store, settings = context.store, context.settings
+        now = context.clock.now()
+        due = await context.read(lambda: store.next_due(now=now))
+        if due is None or due > now:
+            return []
+        rows = await context.write(
+            lambda: store.claim(holder=settings.holder, now=now, lease_seconds=settings.lease_seconds, limit=limit)
+        )
+        context.figures.claimed += len(rows)
+        for row in rows:
+            flight = Flight(Lease(row.uid, row.lease_token), row.lease_until)
+            self._reconciler.flights[row.uid] = flight
+            task = asyncio.create_task(self._drive(row, flight), name=f"drive {row.uid}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return list(rows)
+
+    async def _wait_for_due(self, seconds: float) -> None:
+        waiter = asyncio.ensure_future(self._due.wait())
+        sleeper = asyncio.ensure_future(self._context.clock.sleep(seconds))
+        try:
+            await asyncio.wait((waiter, sleeper), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            sleeper.cancel()
+        self._due.clear()
+
+    async def _drive(self, row: ObjectRow, flight: Flight) -> None:
+        """One row must not take the engine down: a bug in its decision puts it off, loudly, and the others go on."""
+        again = False
+        try:
+            again = await self._reconciler.drive(row, flight)
+        except Exception as error:
+            log.exception("a pass failed", uid=row.uid, kind=row.kind, name=row.name, error=repr(error))
+            release = (flight.lease, row.wake_seq, self._context.clock.now() + PUT_OFF_SECONDS)
+            await self._context.write(lambda: self._context.store.release([release]))
+        finally:
+            if self._reconciler.flights.get(row.uid) is flight:
+                del self._reconciler.flights[row.uid]
+        if again:
+            self.hint(row.uid)
+        self._due.set()
+
+    # -- hints -------------------------------------------------------------------------------------------------------
+
+    async def _hint_forever(self) -> None:
+        """Hints become durable wakes, many in one write."""
+        context = self._context
+        while True:
+            await self._hint_came.wait()
+            await context.clock.sleep(HINT_SECONDS)
+            self._hint_came.clear()
+            uids, self._hinted = sorted(self._hinted), set()
+            now = context.clock.now()
+            await context.write(lambda uids=uids, now=now: context.store.wake(uids, now=now))  # type: ignore[misc]
+            self._due.set()
+
+    async def _listen_forever(self, provider: Provider) -> None:
+        while True:
+            try:
+                async for key in provider.changes():
+                    self.hint(owner_of(key))
+            except Exception as error:  # noqa: BLE001  hints may be lost; listening goes on
+                log.warning("hints stopped, listening again", provider=provider.name, error=repr(error))
+            await self._context.clock.sleep(1.0)
+
+    # -- retention -----------------------------------------------------------------------------------------------------
+
+    async def _prune_forever(self) -> None:
+        context = self._context
+        settings = context.settings
+        while True:
+            await context.clock.sleep(settings.prune_seconds)
+            await context.write(
+                lambda: context.store.prune(
+                    now=context.clock.now(),
+                    finished_keep_max=settings.finished_keep_max,
+                    events_keep_max=settings.events_keep_max,
+                    events_keep_seconds=settings.events_keep_seconds,
+                )
+            )

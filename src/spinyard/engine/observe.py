@@ -1,0 +1,80 @@
+"""Looking at the world: every failure to look becomes Unknown, never Absent."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from spinyard.core.observed import (
+    Answer,
+    Look,
+    LookChildren,
+    LookObject,
+    LookProbe,
+    LookResource,
+    LookWatch,
+    ProbeAnswer,
+    ProbeResult,
+    Unknown,
+)
+from spinyard.core.row import ObjectRow
+from spinyard.engine.context import Context
+
+log = structlog.get_logger()
+
+
+async def observe(context: Context, row: ObjectRow, looks: tuple[Look, ...]) -> dict[Look, Answer]:
+    watched = frozenset(look for look in looks if isinstance(look, LookWatch))
+    context.watch.keep(row.uid, watched)
+    if not looks:
+        return {}
+    if len(looks) == 1:
+        return {looks[0]: await _answer(context, row, looks[0])}
+    answers = await asyncio.gather(*(_answer(context, row, look) for look in looks))
+    return dict(zip(looks, answers, strict=True))
+
+
+async def _answer(context: Context, row: ObjectRow, look: Look) -> Answer:
+    match look:
+        case LookResource(provider=provider, key=key):
+            return await _resource(context, provider, look) if provider in context.providers else _no_provider(key)
+        case LookProbe():
+            return await _probe(context, look)
+        case LookWatch():
+            return context.watch.answer(row.uid, look)
+        case LookChildren(owner=owner):
+            return await context.read(lambda: context.store.children(owner))
+        case LookObject(kind=kind, namespace=namespace, name=name):
+            return await context.read(lambda: context.store.brief(kind, namespace, name))
+
+
+def _no_provider(key: str) -> Unknown:
+    return Unknown(f"no provider is configured here for {key}")
+
+
+async def _resource(context: Context, name: str, look: LookResource) -> Answer:
+    try:
+        async with asyncio.timeout(context.settings.observe_seconds):
+            answer = await context.providers[name].observe(look.key)
+    except TimeoutError:
+        context.figures.unknowns += 1
+        return Unknown(f"{name} did not answer within {context.settings.observe_seconds:g} s")
+    except Exception as error:  # noqa: BLE001  any failure to look is Unknown
+        context.figures.unknowns += 1
+        log.warning("observe failed", provider=name, key=look.key, error=repr(error))
+        return Unknown(f"{name}: {error}")
+    if isinstance(answer, Unknown):
+        context.figures.unknowns += 1
+    return answer
+
+
+async def _probe(context: Context, look: LookProbe) -> ProbeResult:
+    try:
+        async with asyncio.timeout(look.probe.timeout_seconds + 2.0):
+            return await context.prober.check(look.process, look.address, look.ports, look.probe)
+    except TimeoutError:
+        return ProbeResult(ProbeAnswer.UNKNOWN, "the probe itself did not return")
+    except Exception as error:  # noqa: BLE001  any failure to look is Unknown
+        log.warning("probe failed", key=look.process, error=repr(error))
+        return ProbeResult(ProbeAnswer.UNKNOWN, f"the probe could not be made: {error}")

@@ -1,0 +1,119 @@
+"""One row, from claim until its Plan waits: observe, decide, commit, execute, again.
+
+Never: act before the commit, act without the lease, take what an action returned for the state of the world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from spinyard.core.ids import Uid
+from spinyard.core.observed import Seen
+from spinyard.core.plan import Plan
+from spinyard.core.row import ObjectRow
+from spinyard.engine.committer import Committer
+from spinyard.engine.context import Context
+from spinyard.engine.execute import execute
+from spinyard.engine.observe import observe
+from spinyard.ports.store import Commit, Committed, Lease, Refused, Stale
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Flight:
+    """A row in our hands. `lease_until` is moved by the heartbeat; `lost` means: stop, quietly."""
+
+    lease: Lease
+    lease_until: float
+    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: bool = False
+
+
+class Reconciler:
+    def __init__(self, context: Context, committer: Committer) -> None:
+        self._context = context
+        self._committer = committer
+        self.flights: dict[Uid, Flight] = {}
+
+    async def drive(self, row: ObjectRow, flight: Flight) -> bool:
+        """True when a nudge came that nobody has looked at: the caller makes the row due again."""
+        current: ObjectRow | None = row
+        seen_before = Seen()
+        while current is not None and not flight.lost:
+            flight.nudge.clear()
+            plan, now = await self._decide(current, seen_before)
+            seen_before = Seen()
+            waits = None if plan.wake_at is None else max(0.0, plan.wake_at - now)
+            lingers = not plan.finished and (bool(plan.actions) or (waits is not None and waits <= self._linger()))
+            if changes(current, plan):
+                result = await self._committer.commit(Commit(current, plan, release=not lingers))
+                match result:
+                    case Stale():
+                        current = await self._reload(flight)
+                        continue
+                    case Refused(why=why):
+                        seen_before = Seen(refused=why)
+                        continue
+                    case Committed(row=after):
+                        current = after
+                if not lingers:
+                    return flight.nudge.is_set() and not plan.finished
+            if plan.actions:
+                left = flight.lease_until - self._context.clock.now()
+                seen_before = Seen(outcomes=await execute(self._context, current, plan.actions, left))
+            if waits is None or waits > self._linger():
+                await self._release(flight, current, plan)
+                return flight.nudge.is_set()
+            if waits > 0:
+                await self._rest(flight, waits)
+                current = await self._reload(flight)
+        self._context.figures.leases_lost += 1
+        return False
+
+    async def _decide(self, row: ObjectRow, before: Seen) -> tuple[Plan, float]:
+        context = self._context
+        domain = context.domains[row.kind]
+        context.figures.passes += 1
+        answers = await observe(context, row, domain.looks(row, context.clock.now()))
+        now = context.clock.now()
+        plan = domain.decide(row, Seen(answers, before.outcomes, before.refused), now)
+        if not domain.machine.may(row.state, plan.state):
+            raise AssertionError(f"{row.kind} {row.name}: {row.state} -> {plan.state} is not a transition ({plan.why})")
+        return plan, now
+
+    def _linger(self) -> float:
+        """Rows that wait a little keep their lease, as long as there is room for others."""
+        settings = self._context.settings
+        crowded = len(self.flights) > settings.in_flight_max // 2
+        return settings.linger_seconds / 10 if crowded else settings.linger_seconds
+
+    async def _rest(self, flight: Flight, seconds: float) -> None:
+        sleeper = asyncio.ensure_future(self._context.clock.sleep(seconds))
+        nudged = asyncio.ensure_future(flight.nudge.wait())
+        try:
+            await asyncio.wait((sleeper, nudged), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            nudged.cancel()
+
+    async def _reload(self, flight: Flight) -> ObjectRow | None:
+        return await self._context.read(lambda: self._context.store.reload(flight.lease))
+
+    async def _release(self, flight: Flight, row: ObjectRow, plan: Plan) -> None:
+        release = (flight.lease, row.wake_seq, plan.wake_at)
+        await self._context.write(lambda: self._context.store.release([release]))
+
+
+def changes(row: ObjectRow, plan: Plan) -> bool:
+    """A plan that only waits is not written."""
+    return (
+        plan.state != row.state
+        or plan.finished
+        or plan.status != row.status
+        or bool(plan.resources or plan.children or plan.requires or plan.events)
+        or plan.outcome != row.outcome
+    )

@@ -1,0 +1,118 @@
+"""Finds what exists and should not, and what should exist and does not.
+
+The order is the proof: first the provider is listed, then the ledger is read. A row is durable before the call that
+creates, so whatever was listed and is wanted has its row by then. A thing is removed only after two sightings that are
+`sweep_grace_seconds` apart. Only things with this installation's tag are ever listed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from spinyard.core.ids import ResourceKey, Uid, owner_of
+from spinyard.engine.context import Context
+from spinyard.ports.provider import Provider
+
+log = structlog.get_logger()
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """`why`: unknown to the ledger, or closed there. `removed`: its removal was asked for in this sweep."""
+
+    provider: str
+    key: ResourceKey
+    description: str
+    why: str
+    first_seen_at: float
+    removed: bool = False
+
+
+class Sweep:
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._first_seen: dict[tuple[str, ResourceKey], float] = {}
+
+    async def run_forever(self) -> None:
+        while True:
+            await self._context.clock.sleep(self._context.settings.sweep_seconds)
+            try:
+                await self.sweep()
+            except Exception as error:  # noqa: BLE001  the next sweep tries again; swept_at tells when it last worked
+                log.error("sweep failed", error=repr(error))
+
+    async def sweep(self, *, dry_run: bool = False, grace_seconds: float | None = None) -> Sequence[Orphan]:
+        """All providers once. Returns the orphans seen, removed or still in their grace."""
+        grace = self._context.settings.sweep_grace_seconds if grace_seconds is None else grace_seconds
+        out: list[Orphan] = []
+        seen: set[tuple[str, ResourceKey]] = set()
+        whole = True
+        for name, provider in self._context.providers.items():
+            try:
+                found = await self._provider(name, provider, grace, dry_run)
+            except Exception as error:  # noqa: BLE001  a provider that cannot be listed tells nothing
+                log.warning("provider could not be listed", provider=name, error=repr(error))
+                whole = False
+                seen.update(key for key in self._first_seen if key[0] == name)
+                continue
+            out += found
+            seen.update((name, orphan.key) for orphan in found)
+        for key in self._first_seen.keys() - seen:
+            del self._first_seen[key]
+        if whole:
+            self._context.figures.sweeps += 1
+            self._context.figures.swept_at = self._context.clock.now()
+        return out
+
+    async def _provider(self, name: str, provider: Provider, grace: float, dry_run: bool) -> list[Orphan]:
+        context = self._context
+        async with asyncio.timeout(30.0):
+            listed = await provider.owned()
+        now = context.clock.now()
+        keys = [thing.key for thing in listed]
+        out = []
+        for start in range(0, len(listed), PAGE):
+            page = keys[start : start + PAGE]
+            rows = await context.read(lambda page=page: context.store.resources(page))  # type: ignore[misc]
+            for thing in listed[start : start + PAGE]:
+                row = rows.get(thing.key)
+                if row is not None and (row.closed_at is None or row.retained):
+                    continue
+                why = "unknown to the ledger" if row is None else "closed in the ledger"
+                first = self._first_seen.setdefault((name, thing.key), now)
+                due = now - first >= grace
+                if due and not dry_run:
+                    log.warning("removing an orphan", provider=name, key=thing.key, why=why)
+                    await provider.remove(thing.key, now=True)
+                    context.figures.orphans_removed += 1
+                out.append(Orphan(name, thing.key, thing.description, why, first, removed=due and not dry_run))
+        if not dry_run:
+            await self._wake_what_differs(name, {thing.key for thing in listed if thing.up}, now)
+        return out
+
+    async def _wake_what_differs(self, name: str, up: set[ResourceKey], now: float) -> None:
+        """The inventory: rows of the ledger that the provider does not have, or has not running. Hints may have been
+        lost; this is the net under them."""
+        context = self._context
+        after = ""
+        differing: set[Uid] = set()
+        while True:
+            rows = await context.read(
+                lambda after=after: context.store.open_resources(provider=name, after=after, limit=PAGE)  # type: ignore[misc]
+            )
+            for row in rows:
+                settled = now - row.created_at > context.settings.sweep_seconds
+                if settled and row.wanted != (row.key in up):
+                    differing.add(owner_of(row.key))
+            if len(rows) < PAGE:
+                break
+            after = rows[-1].key
+        if differing:
+            uids = sorted(differing)
+            await context.write(lambda: context.store.wake(uids, now=now))

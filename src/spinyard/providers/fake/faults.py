@@ -1,0 +1,42 @@
+"""The ways in which a provider lets its caller down. Which one, and when, is decided by whoever injects it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+
+class Fault(StrEnum):
+    LOST_REQUEST = "lost_request"
+    """never arrived; the caller waits until it gives up"""
+    LOST_REPLY = "lost_reply"
+    """took effect; the caller hears nothing"""
+    LATE_ARRIVAL = "late_arrival"
+    """takes effect after the caller gave up"""
+    DUPLICATE = "duplicate"
+    """arrives twice"""
+    SLOW = "slow"
+    THROTTLED = "throttled"
+    ERROR = "error"
+    """refused with an error of the provider's own"""
+    STALE_READ = "stale_read"
+    """answers with what was true a while ago"""
+    HINT_LOST = "hint_lost"
+
+
+class Faults(Protocol):
+    def draw(self, operation: str, key: str) -> Fault | None:
+        """The fault of this call, or None. `operation`: ensure, observe, remove, owned, hint."""
+        ...
+
+    def seconds(self, limit: float) -> float:
+        """A duration for a fault, in [0, limit)."""
+        ...
+
+
+class NoFaults:
+    def draw(self, operation: str, key: str) -> Fault | None:
+        return None
+
+    def seconds(self, limit: float) -> float:
+        return 0.0
