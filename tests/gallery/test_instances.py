@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,15 +10,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
-from yaml import safe_load
 
 from examples.gallery.seed import PHOTOS
+from spinyard.manifest import load
 
 ROOT = Path(__file__).resolve().parents[2]
 Png = Callable[[int], bytes]
+Start = Callable[..., Any]  # gives an Instance of conftest.py
 
 
 def seed_processes(data: Path, count: int) -> list[int]:
@@ -29,7 +30,7 @@ def seed_processes(data: Path, count: int) -> list[int]:
     return [process.wait(30) for process in running]
 
 
-def test_the_first_photos_are_there_once_however_many_instances_seed_at_once(start, tmp_path) -> None:
+def test_the_first_photos_are_there_once_however_many_instances_seed_at_once(start: Start, tmp_path) -> None:
     assert seed_processes(tmp_path / "data", 4) == [0] * 4
     assert seed_processes(tmp_path / "data", 1) == [0]
     gallery = start()
@@ -41,11 +42,11 @@ def test_the_first_photos_are_there_once_however_many_instances_seed_at_once(sta
     assert len(thumbs) == 1
 
 
-def test_one_key_sent_to_all_instances_at_once_makes_one_photo(start, png: Png) -> None:
+def test_one_key_sent_to_all_instances_at_once_makes_one_photo(start: Start, png: Png) -> None:
     instances = [start() for _ in range(3)]
     barrier = threading.Barrier(12)
 
-    def upload(number: int):
+    def upload(number: int) -> Any:
         barrier.wait()
         return instances[number % 3].upload(png(1), key="one")
 
@@ -56,7 +57,9 @@ def test_one_key_sent_to_all_instances_at_once_makes_one_photo(start, png: Png) 
     assert len(instances[0].get("/photos").json["items"]) == 1
 
 
-def test_what_was_acknowledged_survives_the_kill_of_an_instance_and_a_repeat_changes_nothing(start, png: Png) -> None:
+def test_what_was_acknowledged_survives_the_kill_of_an_instance_and_a_repeat_changes_nothing(
+    start: Start, png: Png
+) -> None:
     instances = [start() for _ in range(3)]
     acknowledged: dict[int, str] = {}
 
@@ -84,7 +87,7 @@ def test_what_was_acknowledged_survives_the_kill_of_an_instance_and_a_repeat_cha
     assert len(survivor.get(f"/photos/{acknowledged[0]}").json["comments"]) == 1
 
 
-def test_a_key_belongs_to_one_body(start, png: Png) -> None:
+def test_a_key_belongs_to_one_body(start: Start, png: Png) -> None:
     gallery = start()
     first = gallery.upload(png(1), key="k")
     assert first.status == 201
@@ -102,7 +105,7 @@ def test_a_key_belongs_to_one_body(start, png: Png) -> None:
     assert len(gallery.get(f"/photos/{photo}").json["comments"]) == 1
 
 
-def test_a_bad_request_gets_a_reason_and_leaves_nothing(start, png: Png) -> None:
+def test_a_bad_request_gets_a_reason_and_leaves_nothing(start: Start, png: Png) -> None:
     gallery = start(GALLERY_BODY_BYTES_MAX="50000", GALLERY_PHOTOS_MAX="1")
     for reply, status, code in [
         (gallery.upload(b"no photo"), 415, "not-a-photo"),
@@ -132,7 +135,7 @@ def test_a_bad_request_gets_a_reason_and_leaves_nothing(start, png: Png) -> None
     assert gallery.upload(png(2)).json["code"] == "gallery-full"
 
 
-def test_pages_of_the_list_follow_each_other(start, png: Png) -> None:
+def test_pages_of_the_list_follow_each_other(start: Start, png: Png) -> None:
     gallery = start()
     ids = [gallery.upload(png(number)).json["id"] for number in range(5)][::-1]
     first = gallery.get("/photos?limit=3").json
@@ -141,7 +144,7 @@ def test_pages_of_the_list_follow_each_other(start, png: Png) -> None:
     assert second["next"] is None
 
 
-def test_the_page_takes_forms_and_shows_what_people_write_as_text(start, png: Png) -> None:
+def test_the_page_takes_forms_and_shows_what_people_write_as_text(start: Start, png: Png) -> None:
     gallery = start(GALLERY_VERSION="<2>", SPINYARD_SPIN="spin-7")
     form = b'--B\r\nContent-Disposition: form-data; name="photo"; filename="a.png"\r\n\r\n' + png(1)
     form += b'\r\n--B\r\nContent-Disposition: form-data; name="title"\r\n\r\n<script>1</script>\r\n--B--\r\n'
@@ -161,7 +164,7 @@ def test_the_page_takes_forms_and_shows_what_people_write_as_text(start, png: Pn
     assert wrong.status == 400
 
 
-def test_a_request_before_readiness_is_refused_and_counted_for_all_instances(start) -> None:
+def test_a_request_before_readiness_is_refused_and_counted_for_all_instances(start: Start) -> None:
     ready, early = start(), start(wait=False, GALLERY_WARMUP_MS="1500")
     assert early.get("/healthz").status == 503  # asking is no request
     reply = early.get("/photos")
@@ -172,7 +175,7 @@ def test_a_request_before_readiness_is_refused_and_counted_for_all_instances(sta
     assert (stats["received_while_not_ready"], stats["received"], stats["ready"]) == (0, 0, True)
 
 
-def test_sigterm_answers_what_is_in_flight_and_ends_with_0(start) -> None:
+def test_sigterm_answers_what_is_in_flight_and_ends_with_0(start: Start) -> None:
     gallery = start(GALLERY_DELAY_MS="700")
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(gallery.get, "/photos") for _ in range(4)]
@@ -182,7 +185,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(start) -> None:
         assert [reply.result().status for reply in asked] == [200] * 4
 
 
-def test_the_wanted_share_of_requests_fails_and_probes_do_not(start) -> None:
+def test_the_wanted_share_of_requests_fails_and_probes_do_not(start: Start) -> None:
     gallery = start(GALLERY_FAIL_RATE="0.25")
     assert [gallery.get("/photos").status for _ in range(8)] == [200, 200, 200, 500] * 2
     assert {gallery.get("/healthz").status for _ in range(5)} == {200}
@@ -212,9 +215,12 @@ def test_a_wrong_environment_is_a_sentence_and_exit_code_1(env: dict[str, str], 
     assert "Traceback" not in ended.stderr
 
 
-def test_the_service_file_names_what_exists() -> None:
-    service = safe_load((ROOT / "examples/gallery/spinyard.yaml").read_text())
-    template = service["spec"]["template"]
-    assert service["metadata"]["name"] == "gallery"
-    for command in (template["command"], template["bootstrap"][0]["command"]):
-        assert (ROOT / (command[-1].replace(".", "/") + ".py")).is_file(), json.dumps(command)
+def test_the_service_file_is_right_and_names_what_exists() -> None:
+    file = ROOT / "examples/gallery/spinyard.yaml"
+    manifests, problems = load(file.read_text(), file.name, base_dir=str(file.parent))
+    assert problems == []
+    (template,) = manifests[0].templates.values()
+    assert Path(template.working_dir) == ROOT
+    for command in (template.command, template.bootstrap[0].command):
+        assert (ROOT / (command[-1].replace(".", "/") + ".py")).is_file(), command
+    assert template.data_directories[0].env == "GALLERY_DATA"

@@ -5,8 +5,8 @@
 
 What makes it honest: latency counts from the moment a request was due (so a stall of the service, or of this program,
 is paid by every request that was due meanwhile); nothing is ever sent twice; each failure is kept with its evidence.
-HTTP is spoken here, on httptools, because aiohttp repeats idempotent requests by itself when a kept connection breaks,
-and costs several times the CPU. It never talks to anything but loopback.
+HTTP is spoken here, on httptools, because aiohttp repeats idempotent requests by itself when a kept connection breaks.
+It costs 0.15 ms of CPU a request, counting included (aiohttp alone 0.26). It talks to nothing but loopback.
 
 A request is *unsafe* when nobody may repeat it: POST or PATCH without Idempotency-Key.
 
