@@ -30,7 +30,7 @@ def seed_processes(data: Path, count: int) -> list[int]:
     return [process.wait(30) for process in running]
 
 
-def test_the_first_photos_are_there_once_however_many_instances_seed_at_once(start: Start, tmp_path) -> None:
+def test_the_first_photos_are_there_once_however_many_instances_seed_at_once(start: Start, tmp_path: Path) -> None:
     assert seed_processes(tmp_path / "data", 4) == [0] * 4
     assert seed_processes(tmp_path / "data", 1) == [0]
     gallery = start()
