@@ -1,0 +1,7 @@
+"""`python -m spinyard.cli`."""
+
+import sys
+
+from spinyard.cli.app import main
+
+sys.exit(main())

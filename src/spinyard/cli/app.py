@@ -1,0 +1,88 @@
+"""The command line: names of commands and where each is, imported only when it is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cyclopts import App, CycloptsError, Parameter
+
+from spinyard import errors
+from spinyard.cli.exits import Exit, Usage, tell, wants_json
+
+_COMMANDS: Final = "spinyard.cli.commands"
+
+# (command, module:function, help, group)
+COMMANDS: Final = (
+    ("server", "server:server", "Start keeper and server of a home, and stay attached.", "Run"),
+    ("up", "up:up", "Apply files and wait until everything is available; starts a server when none runs.", "Run"),
+    ("down", "down:down", "Stop server, Envoy and keeper; with --delete all objects first.", "Run"),
+    ("plan", "apply:plan", "What an apply would change, and the preflight checks.", "Change"),
+    ("diff", "apply:diff", "The differences between files and server; exit code 1 when there are some.", "Change"),
+    ("apply", "apply:apply", "Create or change what the files say.", "Change"),
+    ("delete", "delete:delete", "Ask for the end of objects, and wait for the proof.", "Change"),
+    ("scale", "operate:scale", "Set the number of instances of a service.", "Change"),
+    ("restart", "operate:restart", "Replace all instances of a service, one after the other.", "Change"),
+    ("get", "get:get", "Show objects.", "Look"),
+    ("describe", "describe:describe", "Everything about one object, with its events.", "Look"),
+    ("explain", "describe:explain", "Why an object is as it is, who must act, and when it is tried next.", "Look"),
+    ("wait", "wait:wait", "Wait for a condition, a state or the end of an object.", "Look"),
+    ("logs", "logs:logs", "Output of a spin, or of all spins of a service.", "Look"),
+    ("events", "events:events", "What happened, in order.", "Look"),
+    ("exec", "operate:execute", "Run a command beside a spin, with its environment.", "Look"),
+    ("doctor", "care:doctor", "Check this machine and this home.", "Care"),
+    ("orphans", "care:orphans", "What carries our tag and nobody wants.", "Care"),
+    ("gc", "care:gc", "Remove orphans.", "Care"),
+    ("backup", "care:backup", "Write a consistent copy of the store.", "Care"),
+    ("restore", "care:restore", "Put a backup in the place of the store (server stopped).", "Care"),
+    ("install", "install:install", "A systemd unit that keeps the keeper running.", "Care"),
+    ("schema", "about:schema", "The JSON Schema of manifests.", "About"),
+    ("version", "about:version", "Versions of this program and of the server.", "About"),
+)
+
+_HIDDEN: Final = (("server-process", "server:server_process"),)
+
+
+def make_app() -> App:
+    app = App(
+        name="spinyard",
+        help="Services that come and go, with proof that nothing is left.",
+        help_epilogue="Exit codes: 0 ok, 1 failed, 2 usage, 3 inconclusive, 4 error, 5 timeout, 6 denied, 7 not found,"
+        " 8 conflict. More: docs/cli.md",
+        version_flags=[],
+        default_parameter=Parameter(negative=""),
+        print_error=False,
+        exit_on_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for name, place, help_text, group in COMMANDS:
+        app.command(f"{_COMMANDS}.{place}", name=name, help=help_text, group=group)
+    for name, place in _HIDDEN:
+        app.command(f"{_COMMANDS}.{place}", name=name, show=False)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code; see exits.Exit."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        result = make_app()(words or ["--help"])
+    except CycloptsError as error:
+        return tell(_usage(error), as_json=wants_json(words))
+    except errors.SpinyardError as error:
+        return tell(error, as_json=wants_json(words))
+    except KeyboardInterrupt:
+        print("spinyard: interrupted; what the server was asked to do goes on", file=sys.stderr)
+        return Exit.INCONCLUSIVE
+    except BrokenPipeError:
+        # `spinyard get … | head`: the reader has enough. Nothing may be written at exit either.
+        sys.stdout = None
+        return Exit.OK
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _usage(error: CycloptsError) -> Usage:
+    command = " ".join(["spinyard", *(error.command_chain or ())])
+    return Usage(str(error).strip(), next_step=f"see `{command} --help`")

@@ -1,0 +1,148 @@
+"""Staying with objects until they are where they were sent, or gone. Ctrl-C leaves; it never cancels."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spinyard.cli.exits import Exit
+from spinyard.cli.manifests import Named
+from spinyard.cli.output import dig, state_of
+from spinyard.cli.progress import Group, Progress, Scene, poll, progress
+from spinyard.cli.verdict import Verdict, verdict
+from spinyard.client import Client
+from spinyard.clock import SystemClock
+from spinyard.errors import NotFound
+
+Json = dict[str, Any]
+
+RESTART_PATIENCE_SECONDS = 15.0
+"""for the keeper to start a dead server again"""
+FIRST_PASS_SECONDS = 2.0
+"""An object that was just changed still shows the state from before; this long at most until the engine's first pass."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """`late`: not decided when the time was over."""
+
+    done: list[Json] = field(default_factory=list)
+    failed: list[Json] = field(default_factory=list)
+    late: list[Json] = field(default_factory=list)
+
+    @property
+    def exit(self) -> Exit:
+        if self.failed:
+            return Exit.FAILED
+        return Exit.TIMEOUT if self.late else Exit.OK
+
+
+def until_available(client: Client, items: Sequence[Json], *, timeout_seconds: float | None, quiet: bool) -> Outcome:
+    """`items` as the server answered when they were applied: their generations are what is waited for."""
+    client.be_patient(RESTART_PATIENCE_SECONDS)
+    wait = _Arrival(client, {str(item["metadata"]["uid"]): item for item in items})
+    with progress(quiet=quiet) as shown, leaving("what was applied goes on", "spinyard delete"):
+        poll(lambda: wait.step(shown), timeout_seconds=timeout_seconds)
+    return wait.outcome()
+
+
+def until_gone(client: Client, names: Sequence[Named], *, timeout_seconds: float | None, quiet: bool) -> list[Named]:
+    """Those that are still there when the time is over."""
+    client.be_patient(RESTART_PATIENCE_SECONDS)
+    left = list(names)
+
+    def step(shown: Progress) -> bool:
+        groups = []
+        for name in list(left):
+            try:
+                item = client.get(name.kind, name.namespace, name.name)
+            except NotFound:
+                left.remove(name)
+                continue
+            if dig(item, "status", "finishedAt"):
+                left.remove(name)
+                continue
+            groups.append(Group(item, spins_of(client, item)))
+        gone = len(names) - len(left)
+        shown.show(Scene("deleting", groups, f"{gone} of {len(names)} gone"))
+        return not left
+
+    with progress(quiet=quiet) as shown, leaving("the deletion goes on", "spinyard get all"):
+        poll(lambda: step(shown), timeout_seconds=timeout_seconds)
+    return left
+
+
+class leaving:
+    """Turns Ctrl-C into two sentences: what goes on, and which command comes next."""
+
+    def __init__(self, goes_on: str, command: str) -> None:
+        self._goes_on = goes_on
+        self._command = command
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is KeyboardInterrupt:
+            print(
+                f"\nspinyard: you left, {self._goes_on}.\n"
+                f"  look:  spinyard get all\n  stop:  {self._command}  (or everything: spinyard down)",
+                file=sys.stderr,
+            )
+            raise SystemExit(int(Exit.INCONCLUSIVE))
+
+
+def spins_of(client: Client, item: Json) -> list[Json]:
+    if item.get("kind") not in ("Service", "Job"):
+        return []
+    spins = client.list("Spin", item["metadata"]["namespace"], owner=item["metadata"]["uid"])["items"]
+    return [spin for spin in spins if state_of(spin) != "terminated"]
+
+
+class _Arrival:
+    def __init__(self, client: Client, items: dict[str, Json]) -> None:
+        self._client = client
+        self._items = items
+        self._changed = {uid: item["metadata"].get("resourceVersion") for uid, item in items.items()}
+        self._trusted_at = SystemClock().monotonic() + FIRST_PASS_SECONDS
+        self._verdicts = dict.fromkeys(items, Verdict.WAITING)
+
+    def step(self, shown: Progress) -> bool:
+        groups = []
+        for uid, item in self._items.items():
+            if self._verdicts[uid] is Verdict.WAITING:
+                item = self._items[uid] = self._look(item)
+                self._verdicts[uid] = self._verdict(uid, item)
+            decided = self._verdicts[uid]
+            word = {Verdict.DONE: _done_word(item), Verdict.FAILED: "failed"}.get(decided, "")
+            groups.append(Group(item, spins_of(self._client, item) if item["kind"] == "Service" else (), word))
+        waiting = sum(one is Verdict.WAITING for one in self._verdicts.values())
+        shown.show(Scene("waiting" if waiting else "ready", groups))
+        return not waiting
+
+    def outcome(self) -> Outcome:
+        out = Outcome()
+        lists = {Verdict.DONE: out.done, Verdict.FAILED: out.failed, Verdict.WAITING: out.late}
+        for uid, item in self._items.items():
+            lists[self._verdicts[uid]].append(item)
+        return out
+
+    def _verdict(self, uid: str, item: Json) -> Verdict:
+        fresh = item["metadata"].get("resourceVersion") != self._changed[uid]
+        if not fresh and item["kind"] != "Template" and SystemClock().monotonic() < self._trusted_at:
+            return Verdict.WAITING
+        return verdict(item)
+
+    def _look(self, item: Json) -> Json:
+        meta = item["metadata"]
+        try:
+            found = self._client.get(item["kind"], meta["namespace"], meta["name"], finished=True)
+        except NotFound:
+            return {**item, "status": {"state": "failed", "reason": "Deleted", "message": "it was deleted"}}
+        return found if found["metadata"]["uid"] == meta["uid"] else item
+
+
+def _done_word(item: Json) -> str:
+    return {"Job": "succeeded", "Template": "stored"}.get(str(item["kind"]), "available")

@@ -1,0 +1,52 @@
+"""Plain columns, cut to the terminal's width where there is one; a pipe gets every character."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+from spinyard.cli.words import colour_of, is_live, paint
+
+GAP = 3
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, state_column: str = "STATE") -> None:
+    for line in table_lines(headers, rows, state_column=state_column, width=_width()):
+        print(line)
+
+
+def table_lines(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, state_column: str = "STATE", width: int | None = None
+) -> list[str]:
+    """The last column takes what is left and is cut; the others keep their width."""
+    cells = [[cell or "-" for cell in row] for row in rows]
+    widths = [max([len(headers[n]), *(len(row[n]) for row in cells)]) for n in range(len(headers))]
+    if width is not None:
+        rest = width - sum(widths[:-1]) - GAP * (len(widths) - 1)
+        widths[-1] = max(len(headers[-1]), min(widths[-1], rest))
+    painted = headers.index(state_column) if state_column in headers else -1
+    lines = [_line(headers, widths)]
+    lines += [_line(row, widths, painted) for row in cells]
+    return lines
+
+
+def print_fields(fields: Mapping[str, object], indent: str = "") -> None:
+    """`Name:   value`, aligned; empty values are left out."""
+    shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+    wide = max((len(name) for name in shown), default=0) + 1
+    for name, value in shown.items():
+        print(f"{indent}{name + ':':<{wide}}  {value}")
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], painted: int = -1) -> str:
+    out = []
+    for n, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        text = cell if len(cell) <= width else cell[: width - 1] + "…"
+        pad = " " * (width - len(text))
+        out.append((paint(text, colour_of(text)) if n == painted else text) + pad)
+    return (" " * GAP).join(out).rstrip()
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if is_live(sys.stdout) else None

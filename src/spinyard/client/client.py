@@ -1,0 +1,228 @@
+"""What can be asked of a server, one method each. Objects are plain JSON data as docs/api.md describes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+from spinyard.client.sse import SentEvent, sent_events
+from spinyard.client.transport import Address, Response, Transport
+from spinyard.errors import UserError
+
+Json = dict[str, Any]
+
+PAGES_MAX = 5000
+LOG_SILENCE_SECONDS = 3600.0
+
+
+class Client:
+    """Every method raises from the tree of `spinyard.errors`; nothing answering is Unreachable.
+
+    Changes take an optional `key` (Idempotency-Key): with it they are sent again over a broken connection.
+    """
+
+    def __init__(self, address: Address | Callable[[], Address], *, actor: str = "", patience_seconds: float = 0.0):
+        locate = (lambda: address) if isinstance(address, Address) else address
+        self._transport = Transport(locate, patience_seconds=patience_seconds)
+        self._actor = actor
+
+    def be_patient(self, seconds: float) -> None:
+        """How long to go on trying while nothing answers: the time in which the keeper starts a dead server again."""
+        self._transport.patience_seconds = seconds
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def get(self, kind: str, namespace: str, name: str, *, finished: bool = False) -> Json:
+        """Raises NotFound. With `finished`, a kept record of an object that is gone counts too."""
+        return self._json("GET", _path(kind, namespace, name), query={"finished": "all" if finished else None})
+
+    def list(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        owner: str = "",
+        finished: str = "",
+    ) -> Json:
+        """All pages as one List. `finished`: true, false or all; empty: the server's default for the kind."""
+        query: dict[str, object] = {"labelSelector": _selector(labels), "owner": owner, "finished": finished}
+        return self._pages(_path(kind, namespace), query)
+
+    def events(
+        self,
+        *,
+        involved: str = "",
+        owner: str = "",
+        namespace: str = "",
+        limit: int | None = None,
+        newest: bool = False,
+    ) -> Json:
+        """`involved`: Kind/namespace/name, or a uid. Oldest first unless `newest`."""
+        query: dict[str, object] = {"involved": involved, "owner": owner, "namespace": namespace, "limit": limit}
+        query["newest"] = "true" if newest else None
+        return self._json("GET", "/v1/events", query=query)
+
+    def explain(self, kind: str, namespace: str, name: str) -> Json:
+        return self._json("GET", _path(kind, namespace, name) + "/explain")
+
+    def info(self) -> Json:
+        return self._json("GET", "/v1/info")
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says yes; raises Unreachable when nothing answers."""
+        return bool(self._transport.request("GET", "/readyz", timeout_seconds=3.0).status == 200)
+
+    def resources(self, *, owner: str = "") -> Json:
+        """Ledger rows that are not closed."""
+        return self._pages("/v1/resources", {"owner": owner})
+
+    def orphans(self) -> Json:
+        return self._json("GET", "/v1/orphans")
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        objects: Sequence[Json],
+        *,
+        applied_set: str = "",
+        prune: bool = False,
+        prune_selector: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        key: str = "",
+    ) -> Json:
+        """ApplyResult, or with `dry_run` the Plan."""
+        body: Json = {"objects": list(objects), "prune": prune}
+        if applied_set:
+            body["appliedSet"] = applied_set
+        if prune_selector:
+            body["pruneSelector"] = dict(prune_selector)
+        return self._json("POST", "/v1/apply", query={"dryRun": "plan" if dry_run else None}, body=body, key=key)
+
+    def delete(self, kind: str, namespace: str, name: str, *, force: bool = False, key: str = "") -> Json:
+        query = {"force": "true" if force else None}
+        return self._json("DELETE", _path(kind, namespace, name), query=query, key=key)
+
+    def scale(self, namespace: str, name: str, replicas: int, *, key: str = "") -> Json:
+        return self._json("POST", _path("Service", namespace, name) + "/scale", body={"replicas": replicas}, key=key)
+
+    def restart(self, namespace: str, name: str, *, key: str = "") -> Json:
+        return self._json("POST", _path("Service", namespace, name) + "/restart", key=key)
+
+    def execute(self, namespace: str, spin: str, command: Sequence[str], *, timeout_seconds: float) -> Json:
+        body = {"command": list(command), "timeoutSeconds": timeout_seconds}
+        path = _path("Spin", namespace, spin) + "/exec"
+        return self._json("POST", path, body=body, timeout_seconds=timeout_seconds + 15.0)
+
+    def gc(self, *, dry_run: bool) -> Json:
+        return self._json("POST", "/v1/gc", query={"dryRun": "true" if dry_run else None}, timeout_seconds=120.0)
+
+    def backup(self, path: str) -> Json:
+        return self._json("POST", "/v1/backup", body={"path": path}, timeout_seconds=600.0)
+
+    # -- streams -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watch(
+        self,
+        kind: str,
+        namespace: str | None = None,
+        name: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        resume: str = "",
+    ) -> Iterator[Iterator[SentEvent]]:
+        """ADDED, MODIFIED and DELETED with the object as data. Ends when the connection does: begin again with the last
+        id as `resume`; Expired means: list again."""
+        query: dict[str, object] = {"watch": "true", "resume": resume, "labelSelector": _selector(labels)}
+        with self._transport.stream(_path(kind, namespace, name), query) as lines:
+            yield sent_events(lines)
+
+    @contextmanager
+    def watch_events(
+        self, *, involved: str = "", owner: str = "", namespace: str = "", resume: str = ""
+    ) -> Iterator[Iterator[SentEvent]]:
+        query: dict[str, object] = {"watch": "true", "resume": resume, "involved": involved}
+        query |= {"owner": owner, "namespace": namespace}
+        with self._transport.stream("/v1/events", query) as lines:
+            yield sent_events(lines)
+
+    @contextmanager
+    def logs(
+        self, namespace: str, spin: str, *, follow: bool = False, tail: int | None = None, part: str = ""
+    ) -> Iterator[Iterator[bytes]]:
+        """Lines, each with its newline."""
+        query: dict[str, object] = {"follow": "true" if follow else None, "tail": tail, "part": part}
+        timeout = LOG_SILENCE_SECONDS if follow else None
+        path = _path("Spin", namespace, spin) + "/logs"
+        with self._transport.stream(path, query, accept="text/plain", timeout_seconds=timeout) as lines:
+            yield lines
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Json | None = None,
+        key: str = "",
+        timeout_seconds: float | None = None,
+    ) -> Json:
+        answer = self._request(method, path, query, body, key, timeout_seconds).json()
+        return answer if isinstance(answer, dict) else {"items": answer}
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None,
+        body: Json | None,
+        key: str,
+        timeout_seconds: float | None,
+    ) -> Response:
+        headers = {"X-Spinyard-Actor": self._actor} if self._actor and method != "GET" else {}
+        if key:
+            headers["Idempotency-Key"] = key
+        content = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        return self._transport.request(
+            method, path, query=query, body=content, headers=headers, timeout_seconds=timeout_seconds
+        )
+
+    def _pages(self, path: str, query: Mapping[str, object]) -> Json:
+        page = self._json("GET", path, query=query)
+        items = list(page.get("items", []))
+        first = page
+        for _ in range(PAGES_MAX):
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                break
+            page = self._json("GET", path, query={**query, "continue": token})
+            items += page.get("items", [])
+        # The first page's token: a watch from it misses nothing of the later pages either.
+        version = (first.get("metadata") or {}).get("resourceVersion", "")
+        return {**first, "items": items, "metadata": {"continue": "", "resourceVersion": version}}
+
+
+_PLURALS = {"Service": "services", "Job": "jobs", "Template": "templates", "Spin": "spins"}
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+
+
+def _path(kind: str, namespace: str | None, name: str = "") -> str:
+    for word in (namespace, name):
+        if word and not _NAME.fullmatch(word):
+            raise UserError(
+                f"{word!r} is not a name", code="invalid_request", next_step="names have letters, digits and dashes"
+            )
+    place = f"/namespaces/{quote(namespace)}" if namespace else ""
+    return f"/v1{place}/{_PLURALS[kind]}" + (f"/{quote(name)}" if name else "")
+
+
+def _selector(labels: Mapping[str, str] | None) -> str:
+    return ",".join(f"{name}={value}" for name, value in (labels or {}).items())
