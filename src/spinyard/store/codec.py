@@ -36,10 +36,13 @@ OBJECT_COLUMNS = (
     "uid, kind, namespace, name, spec, status, state, created_at, generation, resource_version, wake_seq, lease_token, "
     "lease_until, owner_uid, slot, template_digest, delete_at, force, paused, labels, outcome, failed_at, served_at"
 )
-STORED_COLUMNS = f"{OBJECT_COLUMNS}, annotations, why, reason, wake_at, finished_at, commit_seq, state_since"
-RESOURCE_COLUMNS = "key, owner_uid, provider, kind, wanted, stored_want, gone_after_seconds, absent_at, closed_at, retained, created_at"
+STORED_COLUMNS = OBJECT_COLUMNS + ", annotations, why, reason, wake_at, finished_at, commit_seq, state_since"
+RESOURCE_COLUMNS = (
+    "key, owner_uid, provider, kind, wanted, stored_want, gone_after_seconds, absent_at, closed_at, retained, "
+    "created_at"
+)
 
-Record = sa.Row[Any]
+Record = Sequence[Any]
 
 
 class Unreadable(Exception):

@@ -6,9 +6,8 @@ rows that were really written. What must never happen: a child, an event or a le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from spinyard.core.plan import CreateChild, DeleteChild, Reservation, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
 from spinyard.store.codec import Templates, json_text, label_pairs
-from spinyard.store.commit_sql import CommitStatements
+from spinyard.store.commit_sql import FIRST_STATE, CommitStatements
 from spinyard.store.dialect import Words, is_poison
 from spinyard.store.reserve import reserve
 from spinyard.store.session import Sessions
@@ -260,27 +259,26 @@ def _resource_record(owner: Uid, resource: Resource, now: float) -> tuple[object
     )
 
 
-def _events_of(commit: Commit, created: set[str], deleted: dict[str, tuple[str, ...]]) -> list[tuple[Any, ...]]:
+def _events_of(
+    commit: Commit, created: set[str], deleted: dict[str, tuple[str, ...]]
+) -> Iterator[tuple[str | None, ...]]:
     """(uid, kind, namespace, name, owner, type, reason, message, actor, state) in the order they are told."""
     row, plan, actor = commit.row, commit.plan, commit.actor
     about = (row.uid, row.kind, row.namespace, row.name, row.owner_uid)
-    out: list[tuple[Any, ...]] = []
     if plan.state != row.state:
         bad = plan.outcome not in _GOOD_OUTCOMES and plan.outcome != row.outcome
-        out.append((*about, "Warning" if bad else "Normal", plan.reason, _clean(plan.why), actor, plan.state))
+        yield (*about, "Warning" if bad else "Normal", plan.reason, _clean(plan.why), actor, plan.state)
     for draft in plan.events:
-        out.append((*about, draft.type, draft.reason, _clean(draft.message), actor, plan.state))
+        yield (*about, draft.type, draft.reason, _clean(draft.message), actor, plan.state)
     for change in plan.children:
         if isinstance(change, CreateChild):
             if change.uid in created:
-                why = f"wanted by {row.kind} {row.name}"
-                child = (change.uid, change.kind, row.namespace, change.name, row.uid)
-                out.append((*child, "Normal", "Created", why, actor, "pending"))
+                kin = (change.uid, change.kind, row.namespace, change.name, row.uid)
+                yield (*kin, "Normal", "Created", f"wanted by {row.kind} {row.name}", actor, FIRST_STATE)
         elif change.uid in deleted:
             kind, namespace, name, state = deleted[change.uid]
-            child = (change.uid, kind, namespace, name, row.uid)
-            out.append((*child, "Normal", "DeletionRequested", _clean(change.why), actor, state))
-    return out
+            kin_facts = (change.uid, kind, namespace, name, row.uid)
+            yield (*kin_facts, "Normal", "DeletionRequested", _clean(change.why), actor, state)
 
 
 def _clean(text: str) -> str:

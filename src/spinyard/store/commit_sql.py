@@ -1,3 +1,4 @@
+# ruff: noqa: S608 -- statements are made of our own names, once; values are always parameters
 """The statements of a group commit: constant texts, one JSON parameter for all rows of the batch."""
 
 from __future__ import annotations
@@ -7,6 +8,9 @@ import sqlalchemy as sa
 from spinyard.store.dialect import Words
 from spinyard.store.leases import PARENT_PAUSE_SECONDS
 from spinyard.store.reserve import ReserveStatements
+
+FIRST_STATE = "pending"
+"""of a child that its parent just made"""
 
 _ROW = (
     ("uid", "text"),
@@ -82,8 +86,9 @@ class CommitStatements:
         child_columns = ", ".join(name for name, _ in _CHILD)
         self.insert_children = sa.text(
             f"INSERT INTO objects ({child_columns}, state, status, reason, why, wake_at, wake_seq, created_at, "
-            f"state_since, commit_seq) SELECT {child_columns}, 'pending', '{{}}', 'Created', 'created', :now, 1, :now, "
-            f":now, :seq FROM {words.rows('rows', _CHILD)} AS b WHERE true ON CONFLICT (uid) DO NOTHING RETURNING uid"
+            f"state_since, commit_seq) SELECT {child_columns}, '{FIRST_STATE}', '{{}}', 'Created', "
+            f"'created', :now, 1, :now, :now, :seq FROM {words.rows('rows', _CHILD)} AS b "
+            "WHERE true ON CONFLICT (uid) DO NOTHING RETURNING uid"
         )
         self.insert_label = sa.text("INSERT INTO labels (key, value, uid) VALUES (:key, :value, :uid)")
         self.delete_children = sa.text(
@@ -142,5 +147,6 @@ def _update(words: Words, held: str) -> str:
         f"WHEN objects.has_children = 1 THEN {parent_due} ELSE :now END, "
         f"has_children = {words.greatest}(objects.has_children, b.parent), "
         f"slot_high = {words.greatest}(objects.slot_high, b.slot_high) "
-        f"FROM {words.rows('rows', _ROW)} AS b WHERE {held} RETURNING objects.uid, objects.wake_seq, objects.lease_until"
+        f"FROM {words.rows('rows', _ROW)} AS b WHERE {held} "
+        "RETURNING objects.uid, objects.wake_seq, objects.lease_until"
     )

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 -- statements are made of our own names, once; values are always parameters
 """The only file that knows SQLite from Postgres: how to connect, the few words of SQL that differ, what errors mean.
 
 SQLite: one writer connection for the life of the store (a lock file refuses a second process), a reader connection per

@@ -1,4 +1,8 @@
-"""Who works on what: claim, extend, release, wake. A leased row stays due, so it is claimed again if its holder dies."""
+# ruff: noqa: S608 -- statements are made of our own names, once; values are always parameters
+"""Who works on what: claim, extend, release, wake.
+
+A leased row stays due, so that it is claimed again when its holder dies.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from spinyard.ports.store import Lease
 from spinyard.store.codec import (
     OBJECT_COLUMNS,
     RESOURCE_COLUMNS,
+    Record,
     Templates,
     Unreadable,
     has_readable_want,
@@ -55,8 +60,8 @@ class LeaseStatements:
             f"WHERE uid IN {words.values('uids')} AND finished = 0"
         )
         self.next_due = sa.text(
-            f"SELECT wake_at FROM objects WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now AND {known} "
-            "ORDER BY wake_at LIMIT 1"
+            f"SELECT wake_at FROM objects WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now "
+            f"AND {known} ORDER BY wake_at LIMIT 1"
         )
         self.reload = sa.text(
             f"SELECT {OBJECT_COLUMNS} FROM objects WHERE uid = :uid AND lease_token = :token AND lease_until > 0 "
@@ -104,7 +109,7 @@ def load_rows(
     connection: sa.Connection,
     statements: LeaseStatements,
     templates: Templates,
-    records: Sequence[sa.Row[tuple[object]]],
+    records: Sequence[Record],
 ) -> list[ObjectRow]:
     """Whole rows in the order given; those that this code cannot read are left out."""
     if not records:

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 -- statements are made of our own names, once; values are always parameters
 """Reservations: no counters, only live rows that are summed. Called with every other writer waiting (see session)."""
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def reserve(
             (owner, scope, name): Reservation(scope=scope, name=name, amount=amount, slot=slot)
             for owner, scope, name, amount, slot in connection.execute(statements.own, {"uids": uids}).all()
         },
-        sums={scope: total for scope, total in connection.execute(statements.sums, {"scopes": scopes}).all()},
+        sums={str(r[0]): int(r[1]) for r in connection.execute(statements.sums, {"scopes": scopes}).all()},
     )
     answers: dict[Uid, tuple[Reservation, ...] | str] = {}
     for uid, wanted in requests:

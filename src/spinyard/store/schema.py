@@ -11,12 +11,15 @@ import sqlalchemy as sa
 READER_VERSION = 1
 """What this code can read. A store whose `min_reader_version` is higher is refused."""
 
+HEAD = "0001"
+"""the newest migration"""
+
 metadata = sa.MetaData()
 
 # Byte order everywhere: paging compares what ORDER BY sorted, and keys sort alike on both databases.
 _Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_Time = sa.Double().with_variant(sa.REAL(), "sqlite")
+_Time: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 
 
 def _text(name: str, default: str | None = None) -> sa.Column[str]:
@@ -105,6 +108,7 @@ _index("ix_objects_due", _c.wake_at, where="finished = 0 AND wake_at IS NOT NULL
 _index("ix_objects_owner", _c.owner_uid, _c.finished, where="owner_uid IS NOT NULL")
 _index("ix_objects_failures", _c.owner_uid, _c.failed_at, where="failed_at IS NOT NULL")
 _index("ix_objects_served", _c.owner_uid, _c.template_digest, _c.served_at, where="served_at IS NOT NULL")
+sa.Index("ix_objects_changed", _c.kind, _c.commit_seq, _c.uid)
 _index("ix_objects_states", _c.kind, _c.state, where="finished = 0")
 _index("ix_objects_kept", _c.keep_until, where="finished = 1")
 _index("ix_objects_finished", _c.finished_at, where="finished = 1")

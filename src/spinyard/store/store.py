@@ -15,7 +15,8 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
 from spinyard.errors import Conflict
 from spinyard.ports.store import Commit, CommitResult, Lease, StoredEvent, Transaction
-from spinyard.store import leases, prune, views
+from spinyard.store import leases as lease_rows
+from spinyard.store import prune, views
 from spinyard.store.codec import Templates, json_text
 from spinyard.store.commit import Committer
 from spinyard.store.dialect import is_poison, open_database
@@ -54,15 +55,16 @@ class SqlStore:
         self._driven = frozenset(str(kind) for kind in kinds)
         known = {str(kind): None if states is None else frozenset(states) for kind, states in kinds.items()}
         self._templates = Templates()
-        self._leases = leases.LeaseStatements(words, leases.known_condition(known))
+        self._leases = lease_rows.LeaseStatements(words, lease_rows.known_condition(known))
         self._views = views.ViewStatements(words)
+        self._prune = prune.PruneStatements(words)
         self._committer = Committer(self._sessions, words, self._templates)
 
     # -- engine --------------------------------------------------------------------------------------------------------
 
     def claim(self, *, holder: str, now: float, lease_seconds: float, limit: int) -> Sequence[ObjectRow]:
         with self._sessions.write(queue=False) as connection:
-            return leases.claim(
+            return lease_rows.claim(
                 connection,
                 self._leases,
                 self._templates,
@@ -72,21 +74,21 @@ class SqlStore:
                 limit=limit,
             )
 
-    def extend(self, leases_: Sequence[Lease], *, until: float) -> Sequence[Lease]:
-        if not leases_:
+    def extend(self, leases: Sequence[Lease], *, until: float) -> Sequence[Lease]:
+        if not leases:
             return []
         with self._sessions.write() as connection:
-            return leases.extend(connection, self._leases, leases_, until=float(until))
+            return lease_rows.extend(connection, self._leases, leases, until=float(until))
 
     def reload(self, lease: Lease) -> ObjectRow | None:
         with self._sessions.read() as connection:
             records = connection.execute(self._leases.reload, {"uid": lease.uid, "token": lease.token}).all()
-            return next(iter(leases.load_rows(connection, self._leases, self._templates, records)), None)
+            return next(iter(lease_rows.load_rows(connection, self._leases, self._templates, records)), None)
 
-    def release(self, leases_: Sequence[tuple[Lease, int, float | None]]) -> None:
-        if leases_:
+    def release(self, leases: Sequence[tuple[Lease, int, float | None]]) -> None:
+        if leases:
             with self._sessions.write() as connection:
-                leases.release(connection, self._leases, leases_)
+                lease_rows.release(connection, self._leases, leases)
 
     def commit(self, batch: Sequence[Commit], *, now: float) -> Sequence[CommitResult]:
         return self._committer.commit(batch, now=float(now))
@@ -175,7 +177,7 @@ class SqlStore:
         with self._sessions.write() as connection:
             return prune.prune(
                 connection,
-                self._sessions.database.words,
+                self._prune,
                 now=float(now),
                 finished_keep_max=finished_keep_max,
                 events_keep_max=events_keep_max,

@@ -94,6 +94,15 @@ class SqlTransaction:
             query = query.where(sa.tuple_(c.namespace, c.name, c.uid) > sa.tuple_(*parts))
         return self._load(query.order_by(c.namespace, c.name, c.uid).limit(min(limit, PAGE_MAX)))
 
+    def changed(
+        self, kind: Kind, *, namespace: str | None = None, after: tuple[int, str], limit: int = 200
+    ) -> Sequence[StoredObject]:
+        c = objects.c
+        query = sa.select(*_STORED).where(c.kind == str(kind), sa.tuple_(c.commit_seq, c.uid) > sa.tuple_(*after))
+        if namespace is not None:
+            query = query.where(c.namespace == namespace)
+        return self._load(query.order_by(c.commit_seq, c.uid).limit(min(limit, PAGE_MAX)))
+
     def template(self, digest: Digest) -> TemplateSpec | None:
         return self._cache.get(self._connection, digest)
 
@@ -158,8 +167,9 @@ class SqlTransaction:
         delete: bool = False,
         force: bool = False,
         paused: bool | None = None,
+        finish: bool = False,
     ) -> StoredObject:
-        """An object that nobody drives (a Template) is finished by its deletion. Nothing changed: no event either."""
+        """Nothing changed: no event either."""
         seq = self._begin_write()
         before = self._get(uid)
         row = before.row
@@ -181,13 +191,14 @@ class SqlTransaction:
             changes["force"] = 1
         if paused is not None and paused != row.paused:
             changes["paused"] = 1 if paused else 0
+        if finish:
+            assert row.kind not in self._driven, "the end of a driven object is its lease holder's to commit"
+            changes |= {"finished": 1, "finished_at": self._now, "keep_until": self._now, "wake_at": None}
         if not changes:
             return before
         if row.kind in self._driven:
             due = self._now if before.wake_at is None else min(before.wake_at, self._now)
             changes |= {"wake_seq": objects.c.wake_seq + 1, "wake_at": due}
-        elif "delete_at" in changes:
-            changes |= {"finished": 1, "finished_at": self._now, "keep_until": self._now}
         changes |= {"resource_version": objects.c.resource_version + 1, "commit_seq": seq}
         self._connection.execute(objects.update().where(objects.c.uid == uid).values(changes))
         if "labels" in changes and labels is not None:

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 -- statements are made of our own names, once; values are always parameters
 """Reads of the engine, the data plane and the watches. Nothing here writes."""
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ _KINDS = frozenset(Kind)
 class ViewStatements:
     def __init__(self, words: Words) -> None:
         self.groups = sa.text(
-            "SELECT state, template_digest, deleting, count, uid, slot, created_at FROM (SELECT state, template_digest, "
-            "CASE WHEN delete_at IS NULL THEN 0 ELSE 1 END AS deleting, uid, slot, created_at, "
+            "SELECT state, template_digest, deleting, count, uid, slot, created_at FROM ("
+            "SELECT state, template_digest, CASE WHEN delete_at IS NULL THEN 0 ELSE 1 END AS deleting, "
+            "uid, slot, created_at, "
             "COUNT(*) OVER (PARTITION BY state, template_digest, delete_at IS NULL) AS count, "
-            "ROW_NUMBER() OVER (PARTITION BY state, template_digest, delete_at IS NULL ORDER BY created_at, uid) AS place "
+            "ROW_NUMBER() OVER (PARTITION BY state, template_digest, delete_at IS NULL ORDER BY created_at, uid) "
+            "AS place "
             f"FROM objects WHERE owner_uid = :owner AND finished = 0) AS kin WHERE place <= {OLDEST_MAX} "
             "ORDER BY state, template_digest, deleting, place"
         )
@@ -48,7 +51,8 @@ class ViewStatements:
         )
         self.resources = sa.text(f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE key IN {words.values('keys')}")
         self.open = sa.text(
-            f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after ORDER BY key LIMIT :limit"
+            f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after "
+            "ORDER BY key LIMIT :limit"
         )
         self.open_of = sa.text(
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after "
@@ -166,7 +170,7 @@ def events(
     return [_event(record) for record in records if record[4] in _KINDS]
 
 
-def _event(record: sa.Row[Any]) -> StoredEvent:
+def _event(record: Sequence[Any]) -> StoredEvent:
     seq, index, at, uid, kind, namespace, name, owner_uid, type_, reason, message, actor, state = record
     return StoredEvent(
         commit_seq=seq,
