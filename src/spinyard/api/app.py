@@ -1,0 +1,63 @@
+"""The application: guard, figures, routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from spinyard.api.apply import add_apply_route
+from spinyard.api.calls import Calls
+from spinyard.api.deps import ApiDeps
+from spinyard.api.documented import components
+from spinyard.api.events import add_event_routes
+from spinyard.api.guard import Guard
+from spinyard.api.installation import add_health_routes, add_installation_routes
+from spinyard.api.objects import add_object_routes
+from spinyard.api.problems import add_handlers
+from spinyard.api.streams import Streams
+from spinyard.api.watch import Watches
+
+VERSION = "v1"
+
+
+def create_app(deps: ApiDeps) -> FastAPI:
+    """`app.state.streams.close()` ends all watches: call it before the server is stopped."""
+    app = FastAPI(
+        title="Spinyard",
+        version=VERSION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    calls = Calls(deps)
+    streams = Streams(deps.limits.streams_max)
+    watches = Watches(calls, streams)
+    router = APIRouter()
+    add_object_routes(router, calls, watches)
+    add_apply_route(router, calls)
+    add_event_routes(router, calls, watches)
+    add_installation_routes(router, calls)
+    add_health_routes(router, calls)
+    app.include_router(router)
+    add_handlers(app)
+    app.add_middleware(Guard, token=deps.token, clock=deps.clock, limits=deps.limits, hosts=deps.hosts)
+    app.state.streams = streams
+    _document(app)
+    return app
+
+
+def _document(app: FastAPI) -> None:
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            parts = schema.setdefault("components", {})
+            parts["schemas"] = {**components(), **parts.get("schemas", {})}
+            parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"token": []}]
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,221 @@
+"""Views as published JSON. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from spinyard.api.deps import PreflightResult
+from spinyard.core.plan import Resource
+from spinyard.core.spec import Kind, SpinSpec, TemplateSpec
+from spinyard.core.spec import ObjectSpec as AnySpec
+from spinyard.manifest import API_VERSION, to_json
+from spinyard.ports.store import StoredEvent
+from spinyard.usecases.diff import diff
+from spinyard.usecases.explain import Explanation
+from spinyard.usecases.plan import Change, ChangeAction
+from spinyard.usecases.views import ObjectView
+
+Json = dict[str, Any]
+
+NAMES_AS_KEYS = frozenset({"ports"})
+"""status fields whose keys are names that users chose: left as they are"""
+_UNSET: tuple[object, ...] = (None, "", {}, [])
+
+
+def object_json(found: ObjectView) -> Json:
+    stored, row = found.stored, found.stored.row
+    metadata = {
+        "namespace": row.namespace,
+        "name": row.name,
+        "uid": row.uid,
+        "labels": dict(row.labels),
+        "annotations": dict(stored.annotations),
+        "generation": row.generation,
+        "resourceVersion": str(row.resource_version),
+        "creationTimestamp": time_text(row.created_at),
+        "deletionTimestamp": time_text(row.delete_at),
+        "ownerReferences": [{"uid": row.owner_uid}] if row.owner_uid else [],
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": str(row.kind),
+        "metadata": {k: v for k, v in metadata.items() if v not in _UNSET},
+        "spec": spec_json(row.kind, row.spec, found.template),
+        "status": status_json(found),
+    }
+
+
+def spec_json(kind: Kind, spec: AnySpec, template: TemplateSpec | None) -> Json:
+    if isinstance(spec, SpinSpec):
+        return {str(k): v for k, v in camel(msgspec.to_builtins(spec)).items() if v not in _UNSET}
+    document = to_json(kind, "default", "x", spec, template)
+    return dict(document["spec"])
+
+
+def status_json(found: ObjectView) -> Json:
+    stored, row = found.stored, found.stored.row
+    own = camel(found.status)
+    if "timeline" in own:
+        own["timeline"] = [{"state": state, "at": time_text(at)} for state, at in own["timeline"]]
+    shown = {
+        **own,
+        "observedGeneration": own.get("observedGeneration", 0 if row.resource_version == 1 else row.generation),
+        "state": row.state,
+        "reason": stored.reason,
+        "message": stored.why,
+        "nextTryAt": None if stored.finished_at else time_text(stored.wake_at),
+        "stateSince": time_text(stored.state_since or row.created_at),
+        "finishedAt": time_text(stored.finished_at),
+        "outcome": row.outcome,
+        "paused": True if row.paused else None,
+        "conditions": own.get("conditions", []),
+    }
+    return {k: v for k, v in shown.items() if v not in _UNSET or k == "conditions"}
+
+
+def list_json(items: Sequence[Json], *, next: str = "", resource_version: str = "") -> Json:
+    metadata = {"continue": next, "resourceVersion": resource_version}
+    return {"apiVersion": API_VERSION, "kind": "List", "items": list(items), "metadata": metadata}
+
+
+def event_json(event: StoredEvent) -> Json:
+    return {
+        "kind": "Event",
+        "token": event_token(event),
+        "at": time_text(event.at),
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message,
+        "actor": event.actor,
+        "state": event.state,
+        "involved": {"kind": str(event.kind), "namespace": event.namespace, "name": event.name, "uid": event.uid},
+    }
+
+
+def event_token(event: StoredEvent) -> str:
+    return f"{event.commit_seq}.{event.index}"
+
+
+def resource_json(resource: Resource) -> Json:
+    shown = {
+        "kind": "Resource",
+        "key": resource.key,
+        "owner": resource.owner,
+        "provider": resource.provider,
+        "type": resource.kind,
+        "wanted": resource.wanted,
+        "retained": resource.retained,
+        "createdAt": time_text(resource.created_at or None),
+        "absentAt": time_text(resource.absent_at),
+        "closedAt": time_text(resource.closed_at),
+    }
+    return {k: v for k, v in shown.items() if v is not None}
+
+
+def explanation_json(found: Explanation) -> Json:
+    return {
+        "kind": "Explanation",
+        "cause": found.cause,
+        "who": str(found.who),
+        "evidence": [{"source": e.source, "at": time_text(e.at), "text": e.text} for e in found.evidence],
+        "nextTryAt": time_text(found.next_try_at),
+        "nextStep": found.next_step,
+    }
+
+
+def plan_json(changes: Sequence[tuple[Change, TemplateSpec | None]], preflight: Sequence[PreflightResult]) -> Json:
+    """Each change with the template that the object has before it."""
+    results = [
+        {"check": p.check, "status": p.status, "object": p.object, "message": p.message, "nextStep": p.next_step}
+        for p in preflight
+    ]
+    return {"kind": "Plan", "changes": [_change_json(c, t) for c, t in changes], "preflight": results}
+
+
+def _change_json(change: Change, template_before: TemplateSpec | None) -> Json:
+    before = _before_json(change, template_before)
+    after = _after_json(change)
+    differences = diff(before, after) if change.action is ChangeAction.UPDATE else ()
+    return {
+        "action": str(change.action),
+        "kind": str(change.id.kind),
+        "namespace": change.id.namespace,
+        "name": change.id.name,
+        "diff": [{"path": d.path, "before": d.before, "after": d.after} for d in differences],
+        "details": _details(change, after),
+    }
+
+
+def _before_json(change: Change, template: TemplateSpec | None) -> Json:
+    if change.before is None:
+        return {}
+    row = change.before.row
+    metadata = {"labels": dict(row.labels), "annotations": dict(change.before.annotations)}
+    return {"metadata": metadata, "spec": spec_json(row.kind, row.spec, template)}
+
+
+def _after_json(change: Change) -> Json:
+    if change.spec is None:
+        return {}
+    metadata = {"labels": dict(change.labels), "annotations": dict(change.annotations)}
+    return {"metadata": metadata, "spec": spec_json(change.id.kind, change.spec, change.template)}
+
+
+def _details(change: Change, after: Json) -> list[str]:
+    if change.action is ChangeAction.DELETE:
+        return ["Everything it made is removed; what is declared `retain: true` stays and is listed."]
+    if change.action is not ChangeAction.CREATE:
+        return []
+    spec = after.get("spec", {})
+    out = []
+    if change.template is not None:
+        command = " ".join([*change.template.command, *change.template.args])[:200]
+        out.append(f"Template {change.digest}: {command}")
+    if change.id.kind is Kind.SERVICE and "external" not in spec:
+        out.append(f"{spec.get('replicas', 1)} instances")
+    for host in spec.get("route", {}).get("hosts", []):
+        out.append(f"Route {host}{spec['route'].get('pathPrefix', '/')}")
+    return out
+
+
+def camel(value: Any) -> Any:
+    """Keys in camelCase, numbers in `*_at` and `since` fields as times."""
+    if isinstance(value, Mapping):
+        return {_camel_key(str(k)): _camel_value(str(k), v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [camel(v) for v in value]
+    return value
+
+
+def time_text(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(max(0.0, min(seconds, 253402300799.0)), UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def respond_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(body), status_code=status, media_type="application/json", headers=dict(headers or {})
+    )
+
+
+def _camel_key(key: str) -> str:
+    if key == "last_transition_at":
+        return "lastTransitionTime"
+    return re.sub(r"_([a-z0-9])", lambda m: m.group(1).upper(), key)
+
+
+def _camel_value(key: str, value: Any) -> Any:
+    if key in NAMES_AS_KEYS:
+        return value
+    is_time = key.endswith("_at") or key in ("since", "failing_since")
+    if is_time and isinstance(value, int | float) and not isinstance(value, bool):
+        return time_text(value) if value else None
+    return camel(value)

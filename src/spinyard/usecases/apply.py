@@ -1,0 +1,110 @@
+"""Carry out a plan of changes in the transaction it was made in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from spinyard.core.ids import Uid
+from spinyard.core.spec import Kind
+from spinyard.ports.store import NewObject, StoredObject, Transaction
+from spinyard.usecases.plan import ApplyRequest, Change, ChangeAction, plan_apply
+
+INITIAL_STATUS = b"{}"
+
+
+class ApplyResult(StrEnum):
+    CREATED = "created"
+    CONFIGURED = "configured"
+    UNCHANGED = "unchanged"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    result: ApplyResult
+    stored: StoredObject
+
+
+def apply(tx: Transaction, request: ApplyRequest, *, new_uid: Callable[[], Uid], actor: str) -> tuple[Applied, ...]:
+    """Everything or nothing. Raises what `plan_apply` raises."""
+    return carry_out(tx, plan_apply(tx, request), new_uid=new_uid, actor=actor)
+
+
+def carry_out(
+    tx: Transaction, changes: Sequence[Change], *, new_uid: Callable[[], Uid], actor: str
+) -> tuple[Applied, ...]:
+    for change in changes:
+        if change.template is not None and change.action in (ChangeAction.CREATE, ChangeAction.UPDATE):
+            tx.put_template(change.digest, change.template)
+    return tuple(_carry_out_one(tx, change, new_uid, actor) for change in changes)
+
+
+def _carry_out_one(tx: Transaction, change: Change, new_uid: Callable[[], Uid], actor: str) -> Applied:
+    match change.action:
+        case ChangeAction.CREATE:
+            return Applied(ApplyResult.CREATED, _create(tx, change, new_uid(), actor))
+        case ChangeAction.UPDATE:
+            return Applied(ApplyResult.CONFIGURED, _update(tx, change, actor))
+        case ChangeAction.UNCHANGED:
+            assert change.before is not None
+            return Applied(ApplyResult.UNCHANGED, change.before)
+        case ChangeAction.DELETE:
+            assert change.before is not None
+            return Applied(ApplyResult.DELETED, delete_one(tx, change.before, actor=actor))
+        case _:
+            assert_never(change.action)
+
+
+def delete_one(tx: Transaction, found: StoredObject, *, actor: str, force: bool = False) -> StoredObject:
+    """Monotone: asking again changes nothing, unless it adds force. A Template is gone at once: nobody drives it."""
+    row = found.row
+    if row.delete_at is not None and (row.force or not force):
+        return found
+    at_once = row.kind is Kind.TEMPLATE and found.finished_at is None
+    return tx.update(
+        row.uid,
+        actor=actor,
+        why=f"Deletion {'by force ' if force else ''}asked for by {actor}.",
+        reason="DeleteForced" if force else "DeleteRequested",
+        delete=True,
+        force=force,
+        finish=at_once,
+    )
+
+
+def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObject:
+    assert change.spec is not None
+    is_template = change.id.kind is Kind.TEMPLATE
+    new = NewObject(
+        uid=uid,
+        kind=change.id.kind,
+        namespace=change.id.namespace,
+        name=change.id.name,
+        spec=change.spec,
+        state="active" if is_template else "pending",
+        status=INITIAL_STATUS,
+        template_digest=change.digest,
+        labels=change.labels,
+        annotations=change.annotations,
+        wake=not is_template,
+    )
+    return tx.insert(new, actor=actor, why=f"Created by {actor}.")
+
+
+def _update(tx: Transaction, change: Change, actor: str) -> StoredObject:
+    before = change.before
+    assert before is not None and change.spec is not None
+    spec_changed = before.row.spec != change.spec
+    return tx.update(
+        before.row.uid,
+        actor=actor,
+        why=f"{'Specification' if spec_changed else 'Labels or annotations'} changed by {actor}.",
+        reason="SpecChanged" if spec_changed else "MetadataChanged",
+        spec=change.spec if spec_changed else None,
+        template_digest=change.digest if change.digest != before.row.template_digest else None,
+        labels=change.labels,
+        annotations=change.annotations,
+    )

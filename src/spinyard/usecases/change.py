@@ -1,0 +1,99 @@
+"""Small changes of one live object: scale, restart, pause, resume, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from spinyard.core.spec import Kind, ServiceSpec
+from spinyard.errors import Conflict, InvalidInput
+from spinyard.ports.store import StoredObject, Transaction
+from spinyard.usecases.apply import delete_one
+from spinyard.usecases.declared import ObjectId
+from spinyard.usecases.plan import being_deleted, check_match, plan_delete
+from spinyard.usecases.views import get_live
+
+REPLICAS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and at which version they saw the object (None: any)."""
+
+    actor: str
+    if_match: int | None = None
+
+
+Update = Callable[[Transaction, StoredObject], StoredObject]
+
+
+def scale(tx: Transaction, id: ObjectId, replicas: int, caller: Caller) -> StoredObject:
+    """Raises NotFound, Conflict, InvalidInput, PreconditionFailed. The same number again changes nothing."""
+    if not 0 <= replicas <= REPLICAS_MAX:
+        raise InvalidInput(f"replicas must be 0 to {REPLICAS_MAX}, not {replicas}.", next_step="Ask for such a number.")
+    found, spec = _live_service(tx, id, caller)
+    if spec.external is not None:
+        raise Conflict(
+            f"{id} is external: its instances are not ours to scale.", next_step="Change its endpoints instead."
+        )
+    if spec.replicas == replicas:
+        return found
+    return tx.update(
+        found.row.uid,
+        actor=caller.actor,
+        why=f"Scaled from {spec.replicas} to {replicas} by {caller.actor}.",
+        reason="Scaled",
+        spec=replace(spec, replicas=replicas),
+    )
+
+
+def restart(tx: Transaction, id: ObjectId, caller: Caller) -> StoredObject:
+    """Every instance is replaced, by the rules of a rolling update."""
+    found, spec = _live_service(tx, id, caller)
+    if spec.external is not None:
+        raise Conflict(
+            f"{id} is external: its instances are not ours to restart.", next_step="Restart them where they run."
+        )
+    return tx.update(
+        found.row.uid,
+        actor=caller.actor,
+        why=f"Restart asked for by {caller.actor}.",
+        reason="RestartRequested",
+        spec=replace(spec, restarted_at=tx.now),
+    )
+
+
+def pause(tx: Transaction, id: ObjectId, caller: Caller, *, paused: bool) -> StoredObject:
+    """A paused object keeps what it has and makes no new instances. The same again changes nothing."""
+    found = _live(tx, id, caller)
+    if found.row.paused == paused:
+        return found
+    return tx.update(
+        found.row.uid,
+        actor=caller.actor,
+        why=f"{'Paused' if paused else 'Resumed'} by {caller.actor}.",
+        reason="Paused" if paused else "Resumed",
+        paused=paused,
+    )
+
+
+def delete(tx: Transaction, found: StoredObject, caller: Caller, *, force: bool) -> StoredObject:
+    """Asks for its end. Raises Conflict (in_use), PreconditionFailed."""
+    check_match(found, caller.if_match)
+    if found.row.kind is Kind.TEMPLATE and found.finished_at is None:
+        plan_delete(tx, found)
+    return delete_one(tx, found, actor=caller.actor, force=force)
+
+
+def _live(tx: Transaction, id: ObjectId, caller: Caller) -> StoredObject:
+    found = get_live(tx, id)
+    check_match(found, caller.if_match)
+    if found.row.delete_at is not None:
+        raise being_deleted(id)
+    return found
+
+
+def _live_service(tx: Transaction, id: ObjectId, caller: Caller) -> tuple[StoredObject, ServiceSpec]:
+    found = _live(tx, id, caller)
+    assert isinstance(found.row.spec, ServiceSpec), "only Services have these routes"
+    return found, found.row.spec

@@ -1,0 +1,265 @@
+"""What applying a set of objects would change: computed from the store, without changing anything.
+
+`apply` carries out exactly what `plan_apply` says, so a dry run shows the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from spinyard.core.ids import Digest, Uid
+from spinyard.core.spec import JobSpec, Kind, ServiceSpec, TemplateSpec, digest_of
+from spinyard.errors import Conflict, InvalidInput, PreconditionFailed
+from spinyard.ports.store import StoredObject, Transaction
+from spinyard.usecases.declared import APPLIED_SET, OWN_PREFIX, Declared, DeclaredSpec, ObjectId
+from spinyard.usecases.graph import refuse_cycles
+
+PAGE = 200
+
+
+class ChangeAction(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object, before and after. `spec`, `template` and `digest` are of after (None for a deletion)."""
+
+    action: ChangeAction
+    id: ObjectId
+    before: StoredObject | None = None
+    spec: DeclaredSpec | None = None
+    template: TemplateSpec | None = None
+    digest: Digest = Digest("")
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRequest:
+    """`applied_set`: the name of the whole, "" for none; with `prune` what carries it and is not declared is deleted,
+    when it has all labels of `prune_selector`. `if_match`: the resource version the one object must have.
+    `finished_jobs`: the newest finished record of declared Jobs, looked up before the transaction."""
+
+    declared: tuple[Declared, ...]
+    applied_set: str = ""
+    prune: bool = False
+    prune_selector: Mapping[str, str] = field(default_factory=dict)
+    if_match: int | None = None
+    finished_jobs: Mapping[ObjectId, Uid] = field(default_factory=dict)
+
+
+def plan_apply(tx: Transaction, request: ApplyRequest) -> tuple[Change, ...]:
+    """In the order declared, then deletions. Raises InvalidInput with all problems, Conflict, PreconditionFailed."""
+    _refuse_twice(request.declared)
+    resolved = _resolve_templates(tx, request.declared)
+    refuse_cycles(tx, request.declared)
+    changes = [
+        _change(tx, one, template, digest, request)
+        for one, (template, digest) in zip(request.declared, resolved, strict=True)
+    ]
+    if request.prune:
+        changes += _prunes(tx, request)
+        _refuse_templates_in_use(tx, [c for c in changes if c.action is ChangeAction.DELETE], changes)
+    return tuple(changes)
+
+
+def plan_delete(tx: Transaction, found: StoredObject) -> Change:
+    """Raises Conflict (in_use) for a Template that a live object refers to."""
+    row = found.row
+    change = Change(ChangeAction.DELETE, ObjectId(row.kind, row.namespace, row.name), before=found)
+    _refuse_templates_in_use(tx, [change], [change])
+    return change
+
+
+def check_match(found: StoredObject | None, if_match: int | None) -> None:
+    """Raises PreconditionFailed when the object is not at the version that the caller saw."""
+    if if_match is None:
+        return
+    version = found.row.resource_version if found else None
+    if version != if_match:
+        now = "there is no such object" if version is None else f"it is at {version}"
+        raise PreconditionFailed(
+            f"If-Match asks for resourceVersion {if_match}, but {now}.",
+            next_step="Read the object again, look at what changed, and repeat with its resourceVersion.",
+        )
+
+
+def being_deleted(id: ObjectId) -> Conflict:
+    return Conflict(
+        f"{id} is being deleted; its name is free when that is done.",
+        code="being_deleted",
+        retryable=True,
+        retry_after_seconds=1.0,
+        next_step=f"Repeat after `spinyard wait --for=delete {id.kind.lower()}/{id.name} -n {id.namespace}`.",
+    )
+
+
+def _refuse_twice(declared: Sequence[Declared]) -> None:
+    first: dict[ObjectId, int] = {}
+    problems = []
+    for index, one in enumerate(declared):
+        if one.id in first:
+            problems.append(
+                problem(
+                    f"objects[{index}].metadata.name", "duplicate_name", f"{one.id} is declared twice", "a unique name"
+                )
+            )
+        first.setdefault(one.id, index)
+    raise_problems(problems)
+
+
+def _resolve_templates(tx: Transaction, declared: Sequence[Declared]) -> list[tuple[TemplateSpec | None, Digest]]:
+    own = {(o.namespace, o.name): o.template for o in declared if o.kind is Kind.TEMPLATE}
+    problems: list[dict[str, object]] = []
+    out: list[tuple[TemplateSpec | None, Digest]] = []
+    for index, one in enumerate(declared):
+        ref = one.spec.template_ref if isinstance(one.spec, ServiceSpec | JobSpec) else ""
+        if one.template is not None:
+            out.append((one.template, digest_of(one.template)))
+            continue
+        if not ref:
+            out.append((None, Digest("")))
+            continue
+        template = own.get((one.namespace, ref)) or _stored_template(tx, one.namespace, ref)
+        if template is None:
+            path = f"objects[{index}].spec.templateRef"
+            message = f"{one.id} refers to Template {one.namespace}/{ref}, which does not exist"
+            problems.append(problem(path, "template_not_found", message, "the name of a Template of this namespace"))
+        out.append((template, digest_of(template) if template else Digest("")))
+    raise_problems(problems)
+    return out
+
+
+def _stored_template(tx: Transaction, namespace: str, name: str) -> TemplateSpec | None:
+    found = tx.find(Kind.TEMPLATE, namespace, name)
+    if found is None or found.row.delete_at is not None:
+        return None
+    return tx.template(found.row.template_digest)
+
+
+def _change(
+    tx: Transaction, one: Declared, template: TemplateSpec | None, digest: Digest, request: ApplyRequest
+) -> Change:
+    found = tx.find(one.kind, one.namespace, one.name)
+    check_match(found, request.if_match)
+    if found is not None and found.row.delete_at is not None:
+        raise being_deleted(one.id)
+    before = found or _finished_job(tx, one, request)
+    spec = replace(one.spec, template_digest=digest)
+    if isinstance(spec, ServiceSpec) and before is not None and isinstance(before.row.spec, ServiceSpec):
+        spec = replace(spec, restarted_at=before.row.spec.restarted_at)
+    annotations = _annotations(one, before, request.applied_set)
+    action = _action(one, before, spec, annotations, live=found is not None)
+    if action is ChangeAction.CREATE:
+        before = None
+    return Change(action, one.id, before, spec, template, digest, dict(one.labels), annotations)
+
+
+def _finished_job(tx: Transaction, one: Declared, request: ApplyRequest) -> StoredObject | None:
+    """A Job that succeeded does not run again because its file is applied again; a changed or failed one does."""
+    uid = request.finished_jobs.get(one.id)
+    found = tx.find_uid(uid) if uid else None
+    if found is None or found.row.delete_at is not None or found.row.outcome != "Succeeded":
+        return None
+    return found
+
+
+def _annotations(one: Declared, before: StoredObject | None, applied_set: str) -> dict[str, str]:
+    kept = {k: v for k, v in before.annotations.items() if k.startswith(OWN_PREFIX)} if before else {}
+    return {**kept, **one.annotations, **({APPLIED_SET: applied_set} if applied_set else {})}
+
+
+def _action(
+    one: Declared, before: StoredObject | None, spec: DeclaredSpec, annotations: Mapping[str, str], *, live: bool
+) -> ChangeAction:
+    if before is None:
+        return ChangeAction.CREATE
+    if not live:
+        return ChangeAction.UNCHANGED if before.row.spec == spec else ChangeAction.CREATE
+    same = (
+        before.row.spec == spec
+        and dict(before.row.labels) == dict(one.labels)
+        and dict(before.annotations) == dict(annotations)
+    )
+    return ChangeAction.UNCHANGED if same else ChangeAction.UPDATE
+
+
+def _prunes(tx: Transaction, request: ApplyRequest) -> list[Change]:
+    kept = {one.id for one in request.declared}
+    out = []
+    for kind in (Kind.SERVICE, Kind.JOB, Kind.TEMPLATE):
+        for found in every(tx, kind, labels=request.prune_selector or None):
+            row = found.row
+            id = ObjectId(row.kind, row.namespace, row.name)
+            in_set = found.annotations.get(APPLIED_SET) == request.applied_set
+            if in_set and id not in kept and row.delete_at is None and row.owner_uid is None:
+                out.append(Change(ChangeAction.DELETE, id, before=found))
+    return out
+
+
+def _refuse_templates_in_use(tx: Transaction, deletions: Sequence[Change], changes: Sequence[Change]) -> None:
+    going = {c.id for c in deletions}
+    after = {c.id: c.spec for c in changes if c.spec is not None}
+    for change in deletions:
+        if change.id.kind is not Kind.TEMPLATE:
+            continue
+        users = _users(tx, change.id, going, after)
+        if users:
+            more = " and others" if len(users) > 5 else ""
+            raise Conflict(
+                f"{change.id} is used by {', '.join(str(u) for u in users[:5])}{more}.",
+                code="in_use",
+                next_step="Delete those first, or let them refer to another Template.",
+                details={"usedBy": [u.path for u in users[:20]]},
+            )
+
+
+def _users(
+    tx: Transaction, template: ObjectId, going: set[ObjectId], after: Mapping[ObjectId, DeclaredSpec]
+) -> list[ObjectId]:
+    out = []
+    for kind in (Kind.SERVICE, Kind.JOB):
+        for found in every(tx, kind, namespace=template.namespace):
+            id = ObjectId(kind, found.row.namespace, found.row.name)
+            spec = after.get(id, found.row.spec)
+            refers = isinstance(spec, ServiceSpec | JobSpec) and spec.template_ref == template.name
+            if refers and id not in going and found.row.delete_at is None:
+                out.append(id)
+    return out
+
+
+def every(
+    tx: Transaction, kind: Kind, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
+) -> list[StoredObject]:
+    """All live ones, page by page."""
+    out: list[StoredObject] = []
+    after = ""
+    while True:
+        page = tx.select(kind, namespace=namespace, labels=labels, after=after, limit=PAGE)
+        out += page
+        if len(page) < PAGE:
+            return out
+        row = page[-1].row
+        after = f"{row.namespace}/{row.name}/{row.uid}"
+
+
+def problem(path: str, code: str, message: str, expected: str) -> dict[str, object]:
+    return {"path": path, "code": code, "message": message, "expected": expected}
+
+
+def raise_problems(problems: Sequence[Mapping[str, object]]) -> None:
+    if problems:
+        first = str(problems[0]["message"])
+        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise InvalidInput(
+            first + more,
+            code="invalid_manifest",
+            next_step="Correct what `errors` lists and apply again; nothing was changed.",
+            details={"errors": [dict(p) for p in problems]},
+        )

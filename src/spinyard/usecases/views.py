@@ -1,0 +1,192 @@
+"""What is shown: objects with their templates, found by name, listed in pages, or as they changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from spinyard.core.ids import Uid
+from spinyard.core.spec import Kind, TemplateSpec
+from spinyard.errors import InvalidInput, NotFound
+from spinyard.ports.store import Store, StoredObject, Transaction
+from spinyard.usecases.declared import ObjectId
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectView:
+    """`status` is the domain's own, as plain data."""
+
+    stored: StoredObject
+    template: TemplateSpec | None
+    status: Mapping[str, Any]
+
+    @property
+    def id(self) -> ObjectId:
+        row = self.stored.row
+        return ObjectId(row.kind, row.namespace, row.name)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.stored.finished_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """`next` is the token of the next page, "" on the last one."""
+
+    items: tuple[ObjectView, ...]
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """`finished` None: both. `undeleted`: of the finished ones only those whose deletion nobody asked for."""
+
+    kind: Kind
+    namespace: str | None = None
+    labels: Mapping[str, str] | None = None
+    owner_uid: Uid | None = None
+    finished: bool | None = False
+    undeleted: bool = False
+    after: str = ""
+    limit: int = 200
+
+
+def view(tx: Transaction, stored: StoredObject) -> ObjectView:
+    digest = stored.row.template_digest
+    return ObjectView(stored, stored.row.template or (tx.template(digest) if digest else None), _status(stored))
+
+
+def list_page(tx: Transaction, request: ListRequest) -> PageView:
+    found = tx.select(
+        request.kind,
+        namespace=request.namespace,
+        labels=request.labels,
+        owner_uid=request.owner_uid,
+        finished=request.finished,
+        after=request.after,
+        limit=request.limit,
+    )
+    shown = [f for f in found if not (request.undeleted and is_deleted(f))]
+    row = found[-1].row if len(found) == request.limit else None
+    return PageView(_views(tx, shown), f"{row.namespace}/{row.name}/{row.uid}" if row else "")
+
+
+def changes_page(
+    tx: Transaction, kind: Kind, *, namespace: str | None, after: tuple[int, str], limit: int
+) -> tuple[ObjectView, ...]:
+    return _views(tx, tx.changed(kind, namespace=namespace, after=after, limit=limit))
+
+
+def get_view(store: Store, id: ObjectId, *, now: float, deleted: bool = False) -> ObjectView:
+    """The live one; else the newest finished record, when nobody asked for its deletion or with `deleted`.
+
+    Raises NotFound.
+    """
+    found = find_view(store, id, now=now, deleted=deleted)
+    if found is None:
+        raise not_found(id)
+    return found
+
+
+def find_view(store: Store, id: ObjectId, *, now: float, deleted: bool = False) -> ObjectView | None:
+    live = store.read(lambda tx: _find_live(tx, id), now=now)
+    if live is not None:
+        return live
+    brief = store.brief(id.kind, id.namespace, id.name)
+    if brief is None:
+        return None
+    record = store.read(lambda tx: _find_uid(tx, brief.uid), now=now)
+    if record is None or (is_deleted(record.stored) and not deleted):
+        return None
+    return record
+
+
+def get_live(tx: Transaction, id: ObjectId) -> StoredObject:
+    """Raises NotFound."""
+    found = tx.find(id.kind, id.namespace, id.name)
+    if found is None:
+        raise not_found(id)
+    return found
+
+
+def is_deleted(stored: StoredObject) -> bool:
+    return stored.finished_at is not None and stored.row.delete_at is not None
+
+
+def is_settled(found: ObjectView) -> bool:
+    """Available at its present generation (a Service), up (a Spin), or at its end: what `?wait` waits for."""
+    row = found.stored.row
+    if found.is_finished or row.kind is Kind.TEMPLATE:
+        return True
+    if int(found.status.get("observed_generation", 0)) < row.generation and row.kind is not Kind.SPIN:
+        return False
+    return condition(found, "Available") == "True" or row.state in ("available", "ready", "serving", "succeeded")
+
+
+def condition(found: ObjectView, type: str) -> str:
+    """Its status ("True", "False", "Unknown"), or "" when there is none."""
+    for one in conditions(found.status):
+        if one.get("type") == type:
+            return str(one.get("status", ""))
+    return ""
+
+
+def conditions(status: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found = status.get("conditions", ())
+    return [c for c in found if isinstance(c, Mapping)] if isinstance(found, list | tuple) else []
+
+
+def not_found(id: ObjectId) -> NotFound:
+    return NotFound(
+        f"There is no {id.kind} {id.name!r} in namespace {id.namespace!r}.",
+        next_step=f"List what there is: `spinyard get {id.kind.lower()}s -n {id.namespace}`.",
+    )
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """`a=b,c=d`. Raises InvalidInput."""
+    out: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        key, sep, value = part.partition("=")
+        if not sep or not key.strip():
+            raise InvalidInput(
+                f"The label selector {part!r} is not of the form key=value.",
+                next_step="Write it as `key=value,other=value`.",
+            )
+        out[key.strip()] = value.removeprefix("=").strip()
+    return out
+
+
+def _find_live(tx: Transaction, id: ObjectId) -> ObjectView | None:
+    found = tx.find(id.kind, id.namespace, id.name)
+    return view(tx, found) if found else None
+
+
+def _find_uid(tx: Transaction, uid: Uid) -> ObjectView | None:
+    found = tx.find_uid(uid)
+    return view(tx, found) if found else None
+
+
+def _views(tx: Transaction, found: Sequence[StoredObject]) -> tuple[ObjectView, ...]:
+    """Many objects share few templates: each is read once."""
+    templates: dict[str, TemplateSpec | None] = {"": None}
+    out = []
+    for stored in found:
+        digest = stored.row.template_digest
+        if digest not in templates:
+            templates[digest] = stored.row.template or tx.template(digest)
+        out.append(ObjectView(stored, templates[digest], _status(stored)))
+    return tuple(out)
+
+
+def _status(stored: StoredObject) -> Mapping[str, Any]:
+    """A status that a newer version wrote in another shape is not shown rather than refused."""
+    try:
+        decoded = msgspec.json.decode(stored.row.status) if stored.row.status else {}
+    except msgspec.DecodeError:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}

@@ -1,0 +1,165 @@
+"""The real application under a real uvicorn, over the real store; what the engine does is done by hand in the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+import uvicorn
+
+from spinyard.api.app import create_app
+from spinyard.api.deps import ApiDeps, ApiLimits, ExecResult, Figure, PreflightResult, Stray, Swept
+from spinyard.api.notifier import CommitNotifier
+from spinyard.clock import SystemClock
+from spinyard.core.ids import Uid
+from spinyard.core.plan import Plan
+from spinyard.ports.store import Commit
+from spinyard.store import SqlStore
+
+T = TypeVar("T")
+TOKEN = "a-token-of-the-tests"
+SERVICE = {
+    "spec": {
+        "replicas": 2,
+        "template": {"command": ["sleep", "60"], "ports": [{"name": "http"}]},
+    }
+}
+
+
+@dataclass
+class World:
+    """The server and what a test may do to it."""
+
+    store: SqlStore
+    deps: ApiDeps
+    base: str
+    session: aiohttp.ClientSession
+    token: list[str]
+    hints: list[int] = field(default_factory=list)
+    swept: list[bool] = field(default_factory=list)
+
+    async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        sent = {"Authorization": f"Bearer {self.token[0]}"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        sent = {k: v for k, v in sent.items() if v}
+        async with self.session.request(method, self.base + path, json=body, headers=sent) as response:
+            text = await response.text()
+            found = await response.json(content_type=None) if "json" in response.content_type else None
+            return Answer(response.status, found, text, dict(response.headers))
+
+    def drive(self, state: str, *, finished: bool = False, status: bytes = b"{}", reason: str = "Test") -> None:
+        """One pass of an engine: every due object goes to that state."""
+        now = self.deps.clock.now()
+        rows = self.store.claim(holder="test", now=now, lease_seconds=5.0, limit=100)
+        plans = [
+            Plan(
+                state=state,
+                status=status.replace(b"GENERATION", str(row.generation).encode()),
+                why=f"It is {state}.",
+                reason=reason,
+                wake_at=None,
+                finished=finished,
+            )
+            for row in rows
+        ]
+        self.store.commit([Commit(r, p, release=True) for r, p in zip(rows, plans, strict=True)], now=now)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    json: Any
+    text: str
+    headers: dict[str, str]
+
+    @property
+    def code(self) -> tuple[int, str]:
+        return self.status, self.json["code"]
+
+
+@pytest.fixture
+def limits() -> ApiLimits:
+    return ApiLimits(poll_seconds=0.05, body_seconds=0.5, heartbeat_seconds=0.2)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, limits: ApiLimits) -> AsyncIterator[World]:
+    async with running(tmp_path, limits) as found:
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterator[World]:
+    clock = SystemClock()
+    store = SqlStore(str(home / "test.db"), new_id=clock.new_uid)
+    writer, readers = ThreadPoolExecutor(1), ThreadPoolExecutor(4)
+    token, hints, swept = [TOKEN], [], []
+    notifier = CommitNotifier()
+
+    def hint() -> None:
+        hints.append(1)
+        notifier.notify(store.commit_seq())
+
+    async def execute(uid: Uid, command: Any, timeout: float) -> ExecResult:
+        return ExecResult(0, f"{uid} ran {' '.join(command)} within {timeout:g} s")
+
+    async def orphans() -> list[Stray]:
+        return [Stray("k/process", "process", "pid 1", "its owner is gone")]
+
+    async def sweep(dry_run: bool) -> list[Swept]:
+        swept.append(dry_run)
+        return [Swept("k/process", "process", "removed", "its owner is gone")]
+
+    async def preflight(declared: Any) -> list[PreflightResult]:
+        return [PreflightResult("command", "ok", d.id.path, "found") for d in declared]
+
+    deps = ApiDeps(
+        store=store,
+        clock=clock,
+        run_write=_runner(writer),
+        run_read=_runner(readers),
+        token=lambda: token[0],
+        hint=hint,
+        notifier=notifier,
+        log_dir=lambda uid: home / "logs" / uid,
+        execute=execute,
+        orphans=orphans,
+        sweep=sweep,
+        info=lambda: {"version": "0.1.0", "home": str(home), "gateway": "127.0.0.1:8080", "store": "sqlite"},
+        figures=lambda: [Figure("spinyard_engine_passes_total", 3.0, "Passes.", "counter")],
+        preflight=(preflight,),
+        limits=limits,
+    )
+    deps = replace(deps, **changes)
+    app = create_app(deps)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with aiohttp.ClientSession() as session:
+        yield World(store, deps, base, session, token, hints, swept)
+    app.state.streams.close()
+    server.should_exit = True
+    await task
+    writer.shutdown()
+    readers.shutdown()
+    store.close()
+
+
+def _runner(pool: ThreadPoolExecutor) -> Any:
+    async def run(work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    return run
