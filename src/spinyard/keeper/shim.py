@@ -1,0 +1,298 @@
+"""The process between the keeper and one program: forked from the keeper, never exec'ed, alive as long as the tree is.
+
+Session leader and subreaper, it starts the program, pumps its output into bounded files, keeps its limits, ends it, and
+writes down how it ended once nothing of its tree is left. It outlives the keeper, so it takes orders as signals
+(SIGTERM: stop with grace; SIGUSR1: kill now) and answers in files.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from typing import Final, NamedTuple, NoReturn
+
+from spinyard.keeper import kernel, launch, logs, memory, records, tree
+
+READ_BYTES: Final = 65536
+TREE_POLL_SECONDS_MAX: Final = 0.1
+DRAIN_BYTES_MAX: Final = 4 << 20
+STOP, KILL = signal.SIGTERM, signal.SIGUSR1
+FILES_MAX: Final = 16384
+"""the keeper keeps its own open files below this"""
+
+
+class Order(NamedTuple):
+    """`directory` empty: a run. Its output is captured and its result written to the pipe `report`."""
+
+    command: launch.Command
+    directory: str
+    log_path: str
+    log_bytes: int
+    grace_seconds: float
+    timeout_seconds: float | None
+    memory_bytes: int | None
+    files_limit: tuple[int, int]
+    output_bytes: int = 0
+
+
+def become(order: Order, report: int | None = None) -> NoReturn:
+    """In the child of the keeper's fork. Whatever happens, this process ends here."""
+    try:
+        leave_the_keeper(report)
+        lock = records.lock_exit(order.directory) if order.directory else None
+        if order.directory and lock is None:
+            os._exit(1)  # given up by a new keeper before we began
+        _Shim(order, lock, report).live()
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # to the keeper's log
+        raise
+    finally:
+        os._exit(70)
+
+
+def leave_the_keeper(report: int | None) -> None:
+    """Nothing of the keeper may stay open here: its lock would outlive it, its clients would never see it gone."""
+    signal.set_wakeup_fd(-1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    if report is None:
+        os.closerange(3, FILES_MAX)
+    else:
+        os.closerange(3, report)
+        os.closerange(report + 1, FILES_MAX)
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, KILL)  # a run has nobody to report to without the keeper
+    os.setsid()
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    kernel.set_name("spinyard-shim")
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def fork() -> int:
+    """Signals are held back while two share one set of handlers; each side lets them in when it is ready."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        raise
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return pid
+
+
+class _Shim:
+    def __init__(self, order: Order, lock: int | None, report: int | None) -> None:
+        self._order = order
+        self._lock = lock
+        self._report = report
+        self._sink: logs.BoundedFile | logs.Capture = (
+            logs.BoundedFile(order.log_path, order.log_bytes) if lock is not None else logs.Capture(order.output_bytes)
+        )
+        self._main = 0
+        self._status: int | None = None
+        self._error_class = ""
+        self._error = ""
+        self._kill_at: float | None = None
+        self._watch = memory.Watch(order.memory_bytes) if order.memory_bytes is not None else None
+        self._signals, wake = os.pipe()
+        os.set_blocking(self._signals, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, STOP, KILL):
+            signal.signal(number, lambda _number, _frame: None)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def live(self) -> NoReturn:
+        try:
+            self._start()
+            self._watch_over()
+            self._end_tree()
+        except OSError as failed:
+            self._error_class = self._error_class or _class_of(failed)
+            self._error = self._error or f"the shim failed: {failed}"
+            self._end_tree()
+        self._sink.close()
+        self._record()
+        os._exit(0)
+
+    # -- start -----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._output, output = os.pipe()
+        self._failure, failure = os.pipe()
+        wait, go = os.pipe()
+        os.set_blocking(self._output, False)
+        self._main = fork()
+        if self._main == 0:
+            signal.set_wakeup_fd(-1)
+            os.close(go)  # or its own copy would hide the death of the shim from it
+            launch.launch(self._order.command, self._order.files_limit, wait, failure, output)
+        for fd in (output, failure, wait):
+            os.close(fd)
+        if self._lock is not None:
+            self._identify()
+        os.write(go, b"g")
+        os.close(go)
+        self._started = time.monotonic()
+
+    def _identify(self) -> None:
+        own, program = kernel.read_stat(os.getpid()), kernel.read_stat(self._main)
+        assert own is not None and program is not None, "neither has been reaped"
+        identity: records.Identity = {
+            "boot_id": kernel.boot_id(),
+            "shim_pid": os.getpid(),
+            "shim_start": own.start_ticks,
+            "pid": self._main,
+            "pid_start": program.start_ticks,
+        }
+        records.write_json(f"{self._order.directory}/identity.json", identity)
+
+    # -- while it runs ---------------------------------------------------------------------------------------------
+
+    def _watch_over(self) -> None:
+        poll = select.poll()
+        poll.register(self._signals, select.POLLIN)
+        poll.register(self._output, select.POLLIN)
+        poll.register(self._failure, select.POLLIN)
+        while self._status is None:
+            for fd, _ in poll.poll(self._wait_milliseconds()):
+                if fd == self._signals:
+                    self._obey(os.read(self._signals, 4096))
+                elif fd == self._failure:
+                    self._read_failure()
+                    poll.unregister(fd)
+                elif not self._pump():
+                    poll.unregister(fd)
+            self._check_limits(time.monotonic())
+
+    def _wait_milliseconds(self) -> float | None:
+        now = time.monotonic()
+        times = [at for at in (self._kill_at, self._timeout_at(), self._watch_at()) if at is not None]
+        return max(0.0, min(times) - now) * 1000 + 1 if times else None
+
+    def _timeout_at(self) -> float | None:
+        limit = self._order.timeout_seconds
+        return None if limit is None else self._started + limit
+
+    def _watch_at(self) -> float | None:
+        return None if self._watch is None else self._watch.due_at
+
+    def _obey(self, received: bytes) -> None:
+        if KILL in received:
+            self._kill_at = 0.0
+        elif STOP in received and self._kill_at is None:
+            self._kill_at = time.monotonic() + self._order.grace_seconds
+            os.kill(self._main, signal.SIGTERM)  # our own child, not yet reaped
+            os.kill(self._main, signal.SIGCONT)
+        if signal.SIGCHLD in received:
+            self._reap()
+
+    def _check_limits(self, now: float) -> None:
+        timeout_at = self._timeout_at()
+        if self._status is not None:
+            return
+        if self._watch is not None and self._watch.exceeded(now, os.getpid()):
+            self._error_class, self._error = "OutOfMemory", self._watch.text
+        elif timeout_at is not None and now >= timeout_at:
+            self._error = "timeout"
+        elif self._kill_at is None or now < self._kill_at:
+            return
+        self._end_tree()
+
+    def _read_failure(self) -> None:
+        if data := os.read(self._failure, 4096):
+            failed = json.loads(data)
+            self._error_class, self._error = failed["error_class"], failed["error"]
+
+    def _pump(self) -> bool:
+        try:
+            data = os.read(self._output, READ_BYTES)
+        except BlockingIOError:
+            return True
+        self._sink.write(data)
+        return bool(data)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> bool:
+        """False when there is no child any more: then nothing of the tree is left, since orphans become ours."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._main:
+                self._status = status
+
+    def _end_tree(self) -> None:
+        pause = 0.001
+        while self._reap():
+            tree.kill_below(os.getpid())
+            select.select([self._signals], [], [], pause)
+            self._drain_signals()
+            pause = min(pause * 2, TREE_POLL_SECONDS_MAX)
+        if self._main and self._status is not None:
+            self._read_failure_late()
+            self._drain_output()
+
+    def _drain_signals(self) -> None:
+        try:
+            os.read(self._signals, 4096)
+        except BlockingIOError:
+            return
+
+    def _read_failure_late(self) -> None:
+        if not self._error_class and select.select([self._failure], [], [], 0)[0]:
+            self._read_failure()
+
+    def _drain_output(self) -> None:
+        for _ in range(DRAIN_BYTES_MAX // READ_BYTES):
+            if not select.select([self._output], [], [], 0)[0] or not self._pump():
+                return
+
+    def _record(self) -> None:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        code, number = _ending(self._status)
+        failed_to_start = bool(self._error_class) and self._error_class != "OutOfMemory"
+        ending: records.Exit = {
+            "exited_at": time.time(),
+            "exit_code": None if failed_to_start else code,
+            "exit_signal": number,
+            "error_class": self._error_class,
+            "error": self._error,
+            # The kernel counts what was there before exec too: never below the size of this shim, about 10 MB.
+            "peak_memory_bytes": max(used.ru_maxrss * 1024, self._watch.peak_bytes if self._watch else 0),
+            "cpu_seconds": used.ru_utime + used.ru_stime,
+        }
+        if self._lock is not None:
+            records.write_exit(self._lock, ending)
+        elif self._report is not None and isinstance(self._sink, logs.Capture):
+            _write_all(self._report, json.dumps({**ending, "output": self._sink.text}).encode())
+
+
+def _ending(status: int | None) -> tuple[int | None, int | None]:
+    if status is None:
+        return None, None
+    if os.WIFSIGNALED(status):
+        return None, os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), None
+
+
+def _class_of(failed: OSError) -> str:
+    return "DiskFull" if failed.errno in (errno.ENOSPC, errno.EDQUOT) else "CapacityUnavailable"
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    os.set_blocking(fd, True)
+    while data:
+        data = data[os.write(fd, data) :]
