@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 from spinyard.manifest.objects import API_VERSION, BYTES_MAX, OBJECTS_MAX, Manifest, Problem
 
 __all__ = [
@@ -12,6 +15,9 @@ __all__ = [
     "Problem",
     "from_json",
     "load",
+    "schema",
+    "to_json",
+    "to_yaml",
 ]
 
 
@@ -32,3 +38,30 @@ def from_json(obj: object, source: str = "request", *, base_dir: str = "") -> tu
     from spinyard.manifest import read
 
     return read.from_json(obj, source, base_dir=base_dir)
+
+
+def to_json(
+    kind: Kind, meta: Mapping[str, object], spec: ObjectSpec, template: TemplateSpec | None = None
+) -> dict[str, object]:
+    """The published form. `meta` goes in as it is (name, namespace, labels, uid, ...); None and empty parts are left
+    out.
+
+    `template` is that of the spec's digest; with a `template_ref` the name is shown instead of it.
+    """
+    from spinyard.manifest import render
+
+    return render.to_json(kind, meta, spec, template)
+
+
+def to_yaml(objects: object) -> str:
+    """One object as a document, a list of objects as several."""
+    from spinyard.manifest import render
+
+    return render.to_yaml(objects)
+
+
+def schema() -> dict[str, object]:
+    """JSON Schema (draft 2020-12) of every kind that may stand in a file."""
+    from spinyard.manifest import publish
+
+    return publish.schema()

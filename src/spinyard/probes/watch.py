@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+import structlog
+
 from spinyard.core.ids import ResourceKey, Uid, fraction_of
 from spinyard.core.observed import ProbeAnswer, ProbeResult
 from spinyard.core.spec import Probe
 from spinyard.ports.clock import Clock
 from spinyard.ports.prober import Prober
+
+log = structlog.get_logger()
 
 
 class WatchPurpose(StrEnum):
@@ -76,7 +80,7 @@ class LivenessWatch:
         self._heap: list[tuple[float, int, _Entry]] = []
         self._count = 0
         self._running: dict[WatchKey, asyncio.Task[None]] = {}
-        self._held: set[WatchKey] = set()
+        self._held: dict[WatchKey, _Entry] = {}
         self._news = asyncio.Event()
 
     # -- the set -----------------------------------------------------------------------------------------------------
@@ -156,7 +160,7 @@ class LivenessWatch:
             heapq.heappop(self._heap)
             if entry.key in self._running:
                 # The same key was removed and added while its old probe goes on: never two at once.
-                self._held.add(entry.key)
+                self._held[entry.key] = entry
             else:
                 self._start(entry, due_at)
         return None
@@ -180,17 +184,17 @@ class LivenessWatch:
 
     def _finished(self, key: WatchKey) -> None:
         del self._running[key]
-        if key in self._held:
-            self._held.discard(key)
-            if key in self._entries:
-                self._schedule(self._entries[key], self._clock.monotonic())
+        held = self._held.pop(key, None)
+        if held is not None and not held.removed:
+            self._schedule(held, self._clock.monotonic())
         self._news.set()
 
     async def _probe(self, entry: _Entry, due_at: float) -> None:
         watched = entry.watched
         try:
             result = await self._prober.check(watched.process, watched.address, watched.ports, watched.probe)
-        except Exception as error:  # noqa: BLE001 - a prober that breaks says nothing of the instance
+        except Exception as error:
+            log.exception("probe broke", spin_id=entry.key.uid, purpose=entry.key.purpose.value)
             result = ProbeResult(ProbeAnswer.UNKNOWN, f"the probe broke: {error!r}")
         if entry.removed:
             return
