@@ -45,6 +45,7 @@ class JobSnapshot:
     ) -> Plan:
         if state != self.row.state:
             status = msgspec.structs.replace(status, since=self.now)
+        status = msgspec.structs.replace(status, observed_generation=self.row.generation)
         return Plan(
             state=str(state),
             status=msgspec.json.encode(status),

@@ -40,6 +40,7 @@ class JobStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """`outcome` is Succeeded, Failed or empty. `attempt`: spins started so far."""
 
     since: float = 0.0
+    observed_generation: int = 0
     attempt: int = 0
     outcome: str = ""
     last_error: str = ""

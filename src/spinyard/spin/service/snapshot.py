@@ -98,6 +98,7 @@ class ServiceSnapshot:
     ) -> Plan:
         if state != self.row.state:
             status = msgspec.structs.replace(status, since=self.now)
+        status = msgspec.structs.replace(status, observed_generation=self.row.generation)
         ttl = self.spec.ttl_seconds
         wake_at = None if wake_in is None else self.now + wake_in
         if ttl is not None and not self.deleting:

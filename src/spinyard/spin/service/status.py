@@ -43,6 +43,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     names the next slot."""
 
     since: float = 0.0
+    observed_generation: int = 0
     replicas: int = 0
     ready: int = 0
     updated: int = 0
