@@ -40,7 +40,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> tuple[int, Json
 
 
 class Stub:
-    """`objects` by (kind, namespace, name). `looks_until_done`: GETs of an object until its state becomes `final_state`.
+    """`objects` by (kind, namespace, name). `looks_until_done`: GETs of an object until its state is `final_state`.
     `failures`: answers that come before any other. `drop`: how many requests to answer with a closed connection."""
 
     def __init__(self) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spinyard.cli.exits import Exit
+from spinyard.cli.columns import why
+from spinyard.cli.exits import Exit, Failed, WaitedTooLong
 from spinyard.cli.manifests import Named
 from spinyard.cli.output import dig, state_of
 from spinyard.cli.progress import Group, Progress, Scene, poll, progress
@@ -21,7 +22,7 @@ Json = dict[str, Any]
 RESTART_PATIENCE_SECONDS = 15.0
 """for the keeper to start a dead server again"""
 FIRST_PASS_SECONDS = 2.0
-"""An object that was just changed still shows the state from before; this long at most until the engine's first pass."""
+"""What was just changed still shows the state from before; at most this long, until the engine's first pass."""
 
 
 @dataclass(slots=True)
@@ -72,6 +73,27 @@ def until_gone(client: Client, names: Sequence[Named], *, timeout_seconds: float
     with progress(quiet=quiet) as shown, leaving("the deletion goes on", "spinyard get all"):
         poll(lambda: step(shown), timeout_seconds=timeout_seconds)
     return left
+
+
+def raise_if_not(outcome: Outcome, timeout: str) -> None:
+    if outcome.failed:
+        item = outcome.failed[0]
+        raise Failed(
+            f"{item['kind']} {item['metadata']['name']} failed: {why(item) or 'no reason given'}",
+            next_step=explain_command(item),
+        )
+    if outcome.late:
+        item = outcome.late[0]
+        raise WaitedTooLong(
+            f"{item['kind']} {item['metadata']['name']} was not available within {timeout}; it goes on trying"
+            + (f" ({why(item)})" if why(item) else ""),
+            next_step=explain_command(item),
+        )
+
+
+def explain_command(item: Json) -> str:
+    meta = item["metadata"]
+    return f"spinyard explain {item['kind'].lower()} {meta['name']} -n {meta['namespace']}"
 
 
 class leaving:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from spinyard.cli.exits import Usage
+from spinyard.cli.output import dig
 from spinyard.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from spinyard.manifest import Manifest, Problem
 
 Json = dict[str, Any]
 
 FILE_BYTES_MAX = 64 << 20
 PROBLEMS_SHOWN_MAX = 200
-
-
-class _Problem(Protocol):
-    @property
-    def source(self) -> str: ...
-    @property
-    def line(self) -> int: ...
-    @property
-    def column(self) -> int: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def message(self) -> str: ...
-    @property
-    def expected(self) -> str: ...
-    @property
-    def suggestion(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +32,28 @@ class Named:
 
 
 def read_manifests(files: Sequence[str], namespace: str = "default") -> list[Json]:
-    """Checked objects in the order of the files, each with its namespace filled in.
+    """Checked objects in the order of the files. Relative paths in a file are taken from the file's own directory.
 
-    Raises Usage for a file that cannot be read, InvalidInput with every problem of every file.
+    `namespace` is for those that name none. Raises Usage for a file that cannot be read, InvalidInput with every
+    problem of every file.
     """
     from spinyard.manifest import load
-    from spinyard.manifest.compose import Composer
 
     if not files:
         raise Usage("which file? give -f FILE")
-    problems: list[Any] = []
+    problems: list[Problem] = []
     objects: list[Json] = []
     for path in _expand(files):
         text, source = _read(path)
-        _, found = load(text, source)
-        if found:
-            problems += found
-            continue
-        objects += [_placed(node.value, namespace) for node in Composer(text, source, []).documents()]
+        base_dir = os.getcwd() if path == "-" else os.path.dirname(os.path.abspath(path))
+        manifests, found = load(text, source, base_dir=base_dir)
+        problems += found
+        if not problems:
+            objects += _published(manifests, text, namespace)
     if problems:
         raise _invalid(problems)
+    if not objects:
+        raise Usage(f"no object in {', '.join(files)}")
     return objects
 
 
@@ -72,7 +62,7 @@ def named(item: Json) -> Named:
     return Named(str(item["kind"]), str(meta.get("namespace") or "default"), str(meta["name"]))
 
 
-def problem_text(problem: _Problem) -> str:
+def problem_text(problem: Problem) -> str:
     """`file:line:col: path: message (expected …; did you mean …?)`"""
     place = f"{problem.source}:{problem.line}:{problem.column}" if problem.line else problem.source
     what = f"{problem.path}: {problem.message}" if problem.path else problem.message
@@ -87,7 +77,7 @@ def _hint(suggestion: str) -> str:
     return suggestion if " " in suggestion else f"did you mean {suggestion}?"
 
 
-def _invalid(problems: Sequence[_Problem]) -> InvalidInput:
+def _invalid(problems: Sequence[Problem]) -> InvalidInput:
     count = len(problems)
     shown = [
         {"text": problem_text(problem), "source": problem.source, "line": problem.line, "column": problem.column}
@@ -136,8 +126,27 @@ def _read(path: str) -> tuple[str, str]:
         raise Usage(f"{source} is not UTF-8 text (byte {cause.start})") from cause
 
 
-def _placed(document: object, namespace: str) -> Json:
-    assert isinstance(document, dict), "load() lets only mappings pass"
-    meta = {**(document.get("metadata") or {})}
-    meta.setdefault("namespace", namespace)
-    return {**document, "metadata": meta}
+def _published(manifests: Sequence[Manifest], text: str, namespace: str) -> list[Json]:
+    from spinyard.manifest import to_json
+
+    given = _namespaces_given(text)
+    out: list[Json] = []
+    for index, manifest in enumerate(manifests):
+        is_given = len(given) != len(manifests) or given[index]
+        meta = {"name": manifest.name, "namespace": manifest.namespace if is_given else namespace}
+        more = {"labels": dict(manifest.labels), "annotations": dict(manifest.annotations)}
+        template = manifest.templates.get(manifest.spec.template_digest)
+        out.append(to_json(manifest.kind, {**meta, **more}, manifest.spec, template))
+    return out
+
+
+def _namespaces_given(text: str) -> list[bool]:
+    """For each object of a text that is right, whether it names its namespace itself."""
+    from spinyard.manifest.compose import Composer
+
+    items: list[object] = []
+    for node in Composer(text, "", []).documents():
+        document = node.value
+        listed = document.get("items") if isinstance(document, dict) and document.get("kind") == "List" else None
+        items += listed if isinstance(listed, list) else [document]
+    return [bool(dig(item, "metadata", "namespace")) for item in items]

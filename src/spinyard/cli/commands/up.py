@@ -8,10 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from spinyard.cli.attend import Outcome, until_available
-from spinyard.cli.columns import why
+from spinyard.cli.attend import raise_if_not, until_available
 from spinyard.cli.commands.apply import print_results, send
-from spinyard.cli.exits import Exit, Failed, WaitedTooLong
+from spinyard.cli.exits import Exit
 from spinyard.cli.manifests import read_manifests
 from spinyard.cli.options import COMMON, SCOPE, Common, Files, Scope, Timeout
 from spinyard.cli.output import dig, list_of, print_data
@@ -51,7 +50,7 @@ def up(
         print_data(list_of([*outcome.done, *outcome.failed, *outcome.late]), common.output)
     else:
         print_addresses(outcome.done, started.server.gateway)
-    _raise_if_not(outcome, timeout)
+    raise_if_not(outcome, timeout)
     return Exit.OK
 
 
@@ -83,24 +82,3 @@ def _say_started(started: Started, *, quiet: bool) -> None:
         " `spinyard down` stops it",
         file=sys.stderr,
     )
-
-
-def _raise_if_not(outcome: Outcome, timeout: str) -> None:
-    if outcome.failed:
-        item = outcome.failed[0]
-        raise Failed(
-            f"{item['kind']} {item['metadata']['name']} failed: {why(item) or 'no reason given'}",
-            next_step=_explain(item),
-        )
-    if outcome.late:
-        item = outcome.late[0]
-        raise WaitedTooLong(
-            f"{item['kind']} {item['metadata']['name']} was not available within {timeout}; it goes on trying"
-            + (f" ({why(item)})" if why(item) else ""),
-            next_step=_explain(item),
-        )
-
-
-def _explain(item: Json) -> str:
-    meta = item["metadata"]
-    return f"spinyard explain {item['kind'].lower()} {meta['name']} -n {meta['namespace']}"
