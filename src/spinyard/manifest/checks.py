@@ -7,24 +7,26 @@ from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
 from spinyard.manifest.nearest import did_you_mean
+from spinyard.manifest.places import is_placed
 from spinyard.manifest.report import Path, Report
 
 Raw = Mapping[str, object]
 
 _ACTIONS = ("httpGet", "tcpSocket", "grpc", "exec")
+_OURS = ("SPINYARD_SPIN", "SPINYARD_SERVICE", "SPINYARD_KEY", "SPINYARD_INSTALLATION")
 _PROBES = ("readinessProbe", "livenessProbe", "startupProbe")
 
 
-def check_object(kind: str, raw: Raw, report: Report, base_dir: str) -> None:
+def check_object(kind: str, raw: Raw, report: Report) -> None:
     spec = raw.get("spec")
     if not is_mapping(spec):
         return
     if kind == "Template":
-        check_template(spec, ("spec",), report, base_dir)
+        check_template(spec, ("spec",), report)
         return
     template = spec.get("template")
     if is_mapping(template):
-        check_template(template, ("spec", "template"), report, base_dir)
+        check_template(template, ("spec", "template"), report)
     sources = ("template", "templateRef", "external") if kind == "Service" else ("template", "templateRef")
     _exactly_one(spec, sources, ("spec",), report)
     if kind == "Service":
@@ -85,6 +87,9 @@ def _check_service(spec: Raw, report: Report) -> None:
     template = spec.get("template")
     if is_mapping(route):
         _check_route(route, spec, report)
+        if is_mapping(spec.get("templateRef")) and str(route.get("port", "")).isdigit():
+            message = "with templateRef a port has to be named"
+            report.add(("spec", "route", "port"), "unknown_port", message, "the name of a port of the Template")
         if is_mapping(template):
             if not template.get("ports"):
                 message = "a route needs a port, and the template has none"
@@ -199,14 +204,14 @@ def _check_dependencies(kind: str, raw: Raw, spec: Raw, report: Report) -> None:
 # -- template --------------------------------------------------------------------------------------------------------
 
 
-def check_template(template: Raw, at: Path, report: Report, base_dir: str) -> None:
+def check_template(template: Raw, at: Path, report: Report) -> None:
     command = template.get("command")
     if command is None or command == []:
         hint = "args alone are not a program" if "args" in template else ""
         report.add(at, "missing_field", "command is missing", "a list: the program and its arguments", hint)
     _check_program(template, "command", at, report)
     _check_ports(template, at, report)
-    _check_env(template, at, report, base_dir)
+    _check_env(template, at, report)
     ports = _ports(template)
     for name in _PROBES:
         probe = template.get(name)
@@ -224,7 +229,7 @@ def check_template(template: Raw, at: Path, report: Report, base_dir: str) -> No
     for index, step in _mappings(template, "bootstrap"):
         _check_program(step, "command", (*at, "bootstrap", index), report)
     _check_directories(template, at, report)
-    _check_path(template, "workingDir", at, report, base_dir)
+    _check_path(template, "workingDir", at, report)
 
 
 def _check_program(owner: Raw, name: str, at: Path, report: Report) -> None:
@@ -241,9 +246,9 @@ def _check_program(owner: Raw, name: str, at: Path, report: Report) -> None:
         )
 
 
-def _check_path(owner: Raw, name: str, at: Path, report: Report, base_dir: str) -> None:
+def _check_path(owner: Raw, name: str, at: Path, report: Report) -> None:
     value = _text(owner, name)
-    if value and not value.startswith("/") and not base_dir:
+    if value and not is_placed(value):
         message = f'"{value[:200]}" is a relative path, and there is no directory to take it from'
         report.add((*at, name), "invalid_path", message, "an absolute path")
     elif value and "\0" in value:
@@ -324,7 +329,7 @@ def _check_probe(probe: Raw, name: str, at: Path, report: Report) -> None:
         report.add((*at, "httpGet", "scheme"), "invalid_value", message, "HTTP", "use livenessProbe or exec for HTTPS")
 
 
-def _check_env(template: Raw, at: Path, report: Report, base_dir: str) -> None:
+def _check_env(template: Raw, at: Path, report: Report) -> None:
     taken = _port_variables(template)
     for index, item in _mappings(template, "env"):
         here: Path = (*at, "env", index)
@@ -339,8 +344,8 @@ def _check_env(template: Raw, at: Path, report: Report, base_dir: str) -> None:
             report.add((*here, "valueFrom"), "one_of", message, "value or valueFrom", at_key=True)
         if is_mapping(source):
             _exactly_one(source, ("file", "variable", "secretFile"), (*here, "valueFrom"), report)
-            _check_path(source, "file", (*here, "valueFrom"), report, base_dir)
-            _check_path(source, "secretFile", (*here, "valueFrom"), report, base_dir)
+            _check_path(source, "file", (*here, "valueFrom"), report)
+            _check_path(source, "secretFile", (*here, "valueFrom"), report)
     for index, item in _mappings(template, "dataDirectories"):
         variable = _text(item, "env")
         if variable is not None and variable in taken:
@@ -351,8 +356,8 @@ def _check_env(template: Raw, at: Path, report: Report, base_dir: str) -> None:
 
 
 def _port_variables(template: Raw) -> dict[str, str]:
-    """PORT and PORT_<NAME> are ours as soon as there is a port."""
-    taken: dict[str, str] = {}
+    """PORT and PORT_<NAME> are ours as soon as there is a port, and some names always."""
+    taken = dict.fromkeys(_OURS, "by Spinyard")
     for _, port in _mappings(template, "ports"):
         name = _text(port, "name")
         if name is not None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from spinyard.manifest.objects import Problem
+from spinyard.manifest.objects import PROBLEMS_MAX, Problem
 
 DEPTH_MAX = 32
 ALIAS_NODES_MAX = 100_000
@@ -230,21 +230,18 @@ class Composer:
             raise _Stop
 
     def _syntax(self, mark: yaml.Mark | None, words: str) -> None:
-        place = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+        line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         hint = "indent with blanks, not with tabs" if "\\t" in words or "'\t'" in words else ""
-        self._problem(place, "invalid_yaml", f"not valid YAML: {words}", suggestion=hint, path="")
+        self._problems.append(
+            Problem(self._source, line, column, "", "invalid_yaml", f"not valid YAML: {words}", suggestion=hint)
+        )
 
     def _problem(
-        self,
-        mark: tuple[int, int],
-        code: str,
-        message: str,
-        expected: str = "",
-        suggestion: str = "",
-        path: str | None = None,
+        self, mark: tuple[int, int], code: str, message: str, expected: str = "", suggestion: str = ""
     ) -> None:
-        where = self._path() if path is None else path
-        self._problems.append(Problem(self._source, *mark, where, code, message, expected, suggestion))
+        if len(self._problems) >= PROBLEMS_MAX:
+            raise _Stop
+        self._problems.append(Problem(self._source, *mark, self._path(), code, message, expected, suggestion))
 
     def _path(self) -> str:
         parts: list[str | int] = []

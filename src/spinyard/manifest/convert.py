@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from posixpath import join, normpath
 from typing import assert_never
 
 from spinyard.core.ids import Digest
@@ -45,29 +44,29 @@ class Converted:
     template_ref: str = ""
 
 
-def convert(shape: shapes.ServiceShape | shapes.JobShape | shapes.TemplateObjectShape, base_dir: str = "") -> Converted:
+def convert(shape: shapes.ServiceShape | shapes.JobShape | shapes.TemplateObjectShape) -> Converted:
     match shape:
         case shapes.ServiceShape():
-            return _service(shape.spec, base_dir)
+            return _service(shape.spec)
         case shapes.JobShape():
-            return _job(shape.spec, base_dir)
+            return _job(shape.spec)
         case shapes.TemplateObjectShape():
-            templates, digest = _stored(shape.spec, base_dir)
+            templates, digest = _stored(shape.spec)
             return Converted(Kind.TEMPLATE, NamedTemplateSpec(shape.spec.owner, digest), templates)
         case _:
             assert_never(shape)
 
 
-def _stored(shape: shapes.TemplateShape | None, base_dir: str) -> tuple[dict[Digest, TemplateSpec], Digest]:
+def _stored(shape: shapes.TemplateShape | None) -> tuple[dict[Digest, TemplateSpec], Digest]:
     if shape is None:
         return {}, Digest("")
-    spec = template(shape, base_dir)
+    spec = template(shape)
     digest = digest_of(spec)
     return {digest: spec}, digest
 
 
-def _service(shape: shapes.ServiceSpecShape, base_dir: str) -> Converted:
-    templates, digest = _stored(shape.template, base_dir)
+def _service(shape: shapes.ServiceSpecShape) -> Converted:
+    templates, digest = _stored(shape.template)
     ref = shape.template_ref.name if shape.template_ref else ""
     numbers = _port_names(shape.template)
     spec = ServiceSpec(
@@ -85,8 +84,8 @@ def _service(shape: shapes.ServiceSpecShape, base_dir: str) -> Converted:
     return Converted(Kind.SERVICE, spec, templates, ref)
 
 
-def _job(shape: shapes.JobSpecShape, base_dir: str) -> Converted:
-    templates, digest = _stored(shape.template, base_dir)
+def _job(shape: shapes.JobSpecShape) -> Converted:
+    templates, digest = _stored(shape.template)
     ref = shape.template_ref.name if shape.template_ref else ""
     spec = JobSpec(
         owner=shape.owner,
@@ -147,14 +146,14 @@ def _external(shape: shapes.ExternalShape) -> External:
 # -- template --------------------------------------------------------------------------------------------------------
 
 
-def template(shape: shapes.TemplateShape, base_dir: str = "") -> TemplateSpec:
+def template(shape: shapes.TemplateShape) -> TemplateSpec:
     numbers = _port_names(shape)
     limits = shape.resources.limits
     return TemplateSpec(
         command=tuple(shape.command),
         args=tuple(shape.args),
-        working_dir=_absolute(shape.working_dir, base_dir),
-        env=tuple(_env(item, base_dir) for item in shape.env),
+        working_dir=shape.working_dir,
+        env=tuple(_env(item) for item in shape.env),
         ports=tuple(Port(item.name, item.number or item.container_port or 0) for item in shape.ports),
         readiness_probe=_probe(shape.readiness_probe, numbers),
         liveness_probe=_probe(shape.liveness_probe, numbers),
@@ -187,20 +186,16 @@ def _port_names(shape: shapes.TemplateShape | None) -> dict[str, str]:
     return {"": shape.ports[0].name, **numbers}
 
 
-def _env(shape: shapes.EnvShape, base_dir: str) -> EnvVar:
+def _env(shape: shapes.EnvShape) -> EnvVar:
     source = shape.value_from
     if source is None:
         return EnvVar(shape.name, shape.value or "")
     return EnvVar(
         shape.name,
-        from_file=_absolute(source.file or "", base_dir),
+        from_file=source.file or "",
         from_variable=source.variable or "",
-        secret_file=_absolute(source.secret_file or "", base_dir),
+        secret_file=source.secret_file or "",
     )
-
-
-def _absolute(path: str, base_dir: str) -> str:
-    return normpath(join(base_dir, path)) if path and base_dir and not path.startswith("/") else path
 
 
 def _http_get(shape: shapes.HttpGetShape, numbers: Mapping[str, str]) -> HttpGet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spinyard.manifest.objects import Problem
 from spinyard.manifest.report import Report
 
 Name = tuple[str, str, str]
@@ -34,7 +33,7 @@ class Graph:
         if needs:
             self._needs[name] = needs
 
-    def check_cycles(self, problems: list[Problem]) -> None:
+    def check_cycles(self) -> None:
         for cycle in _cycles(self._needs):
             words = " -> ".join(f"{kind} {name}" for kind, _, name in (*cycle, cycle[0]))
             report = self._reports[cycle[0]]

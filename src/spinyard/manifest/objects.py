@@ -12,6 +12,7 @@ API_VERSION = "spinyard.dev/v1"
 
 BYTES_MAX = 1 << 20
 OBJECTS_MAX = 10_000
+PROBLEMS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """One checked object. `templates`: what must be stored for it, by digest. With `template_ref` set the digest in
-    `spec` is still empty: whoever applies it looks the name up in the object's namespace."""
+    `spec` is still empty: whoever applies it looks the name up in the object's namespace. `body`: the object as it was
+    written, as plain JSON, for whoever sends it on; relative paths are made absolute in it."""
 
     kind: Kind
     namespace: str
@@ -53,3 +55,4 @@ class Manifest:
     template_ref: str = ""
     source: str = ""
     line: int = 0
+    body: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)

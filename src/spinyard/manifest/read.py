@@ -12,7 +12,8 @@ from spinyard.manifest.compose import Composer, Node, node_of
 from spinyard.manifest.convert import convert
 from spinyard.manifest.envelope import check_envelope
 from spinyard.manifest.explain import explain
-from spinyard.manifest.objects import BYTES_MAX, OBJECTS_MAX, Manifest, Problem
+from spinyard.manifest.objects import BYTES_MAX, OBJECTS_MAX, PROBLEMS_MAX, Manifest, Problem
+from spinyard.manifest.places import place_paths
 from spinyard.manifest.report import Report
 from spinyard.manifest.shapes import SHAPES
 
@@ -57,11 +58,16 @@ def _load(documents: Iterator[Node], source: str, problems: list[Problem], base_
         if count > OBJECTS_MAX:
             report.add((), "too_many", f"more than {OBJECTS_MAX} objects", f"at most {OBJECTS_MAX}", "split it")
             break
+        if len(problems) >= PROBLEMS_MAX:
+            break
         manifest = _object(report, seen, base_dir)
         if manifest is not None:
             manifests.append(manifest)
-    seen.check_cycles(problems)
+    seen.check_cycles()
     problems.sort(key=lambda problem: (problem.line, problem.column))
+    if len(problems) >= PROBLEMS_MAX:
+        message = f"only the first {PROBLEMS_MAX} problems are told; there may be more"
+        problems.append(Problem(source, 0, 0, "", "too_many_problems", message))
     return manifests
 
 
@@ -86,6 +92,8 @@ def _object(report: Report, seen: graph.Graph, base_dir: str) -> Manifest | None
     kind = check_envelope(report)
     if kind is None or not isinstance(raw, dict):
         return None
+    if base_dir:
+        place_paths(raw, base_dir)
     seen.add(kind, raw, report)
     shape_type = SHAPES[kind]
     try:
@@ -93,10 +101,10 @@ def _object(report: Report, seen: graph.Graph, base_dir: str) -> Manifest | None
     except ValidationError as error:
         explain(error, shape_type, report)
         shape = None
-    checks.check_object(kind, raw, report, base_dir)
+    checks.check_object(kind, raw, report)
     if shape is None or len(report.problems) > before or not report.is_whole:
         return None
-    found = convert(shape, base_dir)
+    found = convert(shape)
     metadata = shape.metadata
     return Manifest(
         kind=found.kind,
@@ -109,4 +117,5 @@ def _object(report: Report, seen: graph.Graph, base_dir: str) -> Manifest | None
         template_ref=found.template_ref,
         source=report.source,
         line=report.root.line,
+        body=raw,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spinyard.manifest.compose import Node, path_text
-from spinyard.manifest.objects import Problem
+from spinyard.manifest.objects import PROBLEMS_MAX, Problem
 
 Path = tuple[str | int, ...]
 
@@ -26,6 +26,8 @@ class Report:
     def add(
         self, path: Path, code: str, message: str, expected: str = "", suggestion: str = "", *, at_key: bool = False
     ) -> None:
+        if len(self.problems) >= PROBLEMS_MAX:
+            return
         line, column = self._place(path, at_key)
         text = path_text(self.prefix + path)
         self.problems.append(Problem(self.source, line, column, text, code, message, expected, suggestion))
