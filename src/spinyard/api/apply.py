@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,9 +10,9 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from spinyard.api.calls import Calls, caller_of, json_body
+from spinyard.api.calls import Calls, json_body
 from spinyard.api.documented import ApplyBody, answers, body_of
-from spinyard.api.objects import DryRun, prepare
+from spinyard.api.objects import DryRun
 from spinyard.api.parse import parse_objects
 from spinyard.api.planned import answer_plan, planned_apply
 from spinyard.api.render import object_json, respond_json
@@ -54,9 +53,7 @@ async def _parse(request: Request, calls: Calls) -> ApplyRequest:
         raise InvalidInput("`prune` needs `appliedSet`.", next_step="Name the set whose old members may be deleted.")
     if len(body.objects) > calls.deps.limits.objects_max:
         raise InvalidInput(f"At most {calls.deps.limits.objects_max} objects at once.", next_step="Send them in parts.")
-    caller = caller_of(request)
-    asked = await prepare(calls, parse_objects(body.objects), replace(caller, if_match=None))
-    return replace(asked, applied_set=body.appliedSet, prune=body.prune, prune_selector=body.pruneSelector)
+    return ApplyRequest(parse_objects(body.objects), body.appliedSet, body.prune, body.pruneSelector)
 
 
 def _work(tx: Transaction, caller: Caller, asked: ApplyRequest, calls: Calls) -> Done:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from typing import Annotated, Literal
@@ -23,25 +23,24 @@ from spinyard.core.spec import Kind
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.apply import ApplyResult, apply
 from spinyard.usecases.change import Caller, delete, pause, restart, scale
-from spinyard.usecases.declared import Declared, ObjectId
+from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.once import Done
 from spinyard.usecases.plan import ApplyRequest
 from spinyard.usecases.views import (
     ListRequest,
     ObjectView,
     PageView,
-    find_view,
+    get_live,
     get_view,
-    is_deleted,
     is_settled,
     list_page,
-    not_found,
     parse_labels,
 )
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Path(pattern=NAME_PATTERN, max_length=63)]
-Finished = Literal["", "true", "false", "all"]
+Finished = Literal["true", "false", "all"]
+FINISHED: Mapping[str, bool | None] = {"true": True, "false": False, "all": None}
 Wait = Annotated[float | None, Query(ge=0, le=60, description="seconds")]
 DryRun = Annotated[Literal["plan"] | None, Query(alias="dryRun")]
 Resume = Annotated[str, Query(max_length=60)]
@@ -95,15 +94,15 @@ class ObjectRoutes:
         request: Request,
         namespace: Name,
         name: Name,
-        finished: Finished = "",
+        finished: Finished = "false",
         watch: bool = False,
         resume: Resume = "",
     ) -> Response:
         id = ObjectId(self.kind, namespace, name)
         if watch:
-            scope = ObjectScope(self.kind, namespace=namespace, name=name, show=self._show(finished))
+            scope = ObjectScope(self.kind, namespace=namespace, name=name, finished=FINISHED[finished])
             return await self._watches.objects(request, scope, resume)
-        return answer_object(await self._find(id, deleted=finished in ("all", "true")))
+        return answer_object(await self._find(id, deleted=finished != "false"))
 
     async def list_everywhere(
         self,
@@ -111,13 +110,13 @@ class ObjectRoutes:
         labelSelector: Text = "",
         limit: Annotated[int, Query(ge=1, le=200)] = 200,
         continue_: Annotated[str, Query(alias="continue", max_length=300)] = "",
-        finished: Finished = "",
+        finished: Finished = "false",
         owner: Text = "",
         watch: bool = False,
         resume: Resume = "",
     ) -> Response:
         wanted = self._list_request(labelSelector, limit, continue_, finished, owner)
-        return await self._list(request, wanted, finished, watch, resume)
+        return await self._list(request, wanted, watch, resume)
 
     async def list_namespace(
         self,
@@ -126,13 +125,13 @@ class ObjectRoutes:
         labelSelector: Text = "",
         limit: Annotated[int, Query(ge=1, le=200)] = 200,
         continue_: Annotated[str, Query(alias="continue", max_length=300)] = "",
-        finished: Finished = "",
+        finished: Finished = "false",
         owner: Text = "",
         watch: bool = False,
         resume: Resume = "",
     ) -> Response:
         wanted = replace(self._list_request(labelSelector, limit, continue_, finished, owner), namespace=namespace)
-        return await self._list(request, wanted, finished, watch, resume)
+        return await self._list(request, wanted, watch, resume)
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -141,7 +140,7 @@ class ObjectRoutes:
     ) -> Response:
         id = ObjectId(self.kind, namespace, name)
         declared = parse_object(await json_body(request), id)
-        asked = await prepare(self._calls, (declared,), caller_of(request))
+        asked = ApplyRequest((declared,), if_match=caller_of(request).if_match)
         if dryRun:
             return await answer_plan(self._calls, lambda tx: planned_apply(tx, asked), asked.declared)
         new_uid = self._calls.deps.clock.new_uid
@@ -165,15 +164,9 @@ class ObjectRoutes:
         id = ObjectId(self.kind, namespace, name)
         if dryRun:
             return await answer_plan(self._calls, lambda tx: planned_delete(tx, id), ())
-        finished = await self._finished_uid(id)
-
-        def work(tx: Transaction, caller: Caller) -> Done:
-            found = tx.find(id.kind, id.namespace, id.name) or (tx.find_uid(finished) if finished else None)
-            if found is None or is_deleted(found):
-                raise not_found(id)
-            return done_with(delete(tx, found, caller, force=force))
-
-        changed = await self._calls.change(request, work)
+        changed = await self._calls.change(
+            request, lambda tx, caller: done_with(delete(tx, get_live(tx, id), caller, force=force))
+        )
         return await self._answer_change(changed, wait, lambda found: found.is_finished, 202)
 
     async def scale(self, request: Request, namespace: Name, name: Name, body: ScaleBody) -> Response:
@@ -218,37 +211,24 @@ class ObjectRoutes:
         deps, now = self._calls.deps, self._calls.deps.clock.now()
         return await deps.run_read(lambda: get_view(deps.store, id, now=now, deleted=deleted))
 
-    async def _finished_uid(self, id: ObjectId) -> Uid | None:
-        deps, now = self._calls.deps, self._calls.deps.clock.now()
-        found = await deps.run_read(lambda: find_view(deps.store, id, now=now))
-        return found.stored.row.uid if found and found.is_finished else None
-
-    def _show(self, finished: Finished) -> Literal["true", "false", "all", "ended"]:
-        """Jobs that ended by themselves are shown like live objects, unless told otherwise."""
-        return finished or ("ended" if self.kind is Kind.JOB else "false")
-
     def _list_request(self, selector: str, limit: int, after: str, finished: Finished, owner: str) -> ListRequest:
-        show = self._show(finished)
         return ListRequest(
             kind=self.kind,
             labels=parse_labels(selector) or None,
             owner_uid=Uid(owner) if owner else None,
-            finished={"true": True, "false": False, "all": None, "ended": None}[show],
-            undeleted=show == "ended",
+            finished=FINISHED[finished],
             after=after,
             limit=limit,
         )
 
-    async def _list(
-        self, request: Request, wanted: ListRequest, finished: Finished, watch: bool, resume: str
-    ) -> Response:
+    async def _list(self, request: Request, wanted: ListRequest, watch: bool, resume: str) -> Response:
         if watch:
             scope = ObjectScope(
                 self.kind,
                 namespace=wanted.namespace,
                 labels=wanted.labels or {},
                 owner_uid=wanted.owner_uid,
-                show=self._show(finished),
+                finished=wanted.finished,
             )
             return await self._watches.objects(request, scope, resume)
         seq, page = await self._page(wanted)
@@ -264,19 +244,6 @@ class ObjectRoutes:
             return seq, deps.store.read(lambda tx: list_page(tx, wanted), now=now)
 
         return await deps.run_read(work)
-
-
-async def prepare(calls: Calls, declared: tuple[Declared, ...], caller: Caller) -> ApplyRequest:
-    """With the finished records of the Jobs among them, which only the store itself can find by name."""
-    deps = calls.deps
-    jobs = [one.id for one in declared if one.kind is Kind.JOB]
-
-    def lookup() -> dict[ObjectId, Uid]:
-        briefs = {id: deps.store.brief(id.kind, id.namespace, id.name) for id in jobs}
-        return {id: brief.uid for id, brief in briefs.items() if brief is not None}
-
-    finished = await deps.run_read(lookup) if jobs else {}
-    return ApplyRequest(declared, if_match=caller.if_match, finished_jobs=finished)
 
 
 def done_with(stored: StoredObject, *, created: bool = False) -> Done:

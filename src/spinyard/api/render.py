@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from spinyard.api.deps import PreflightResult
 from spinyard.core.plan import Resource
-from spinyard.core.spec import Kind, SpinSpec, TemplateSpec
-from spinyard.core.spec import ObjectSpec as AnySpec
+from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 from spinyard.manifest import API_VERSION, to_json
 from spinyard.ports.store import StoredEvent
 from spinyard.usecases.diff import diff
@@ -25,6 +24,8 @@ Json = dict[str, Any]
 
 NAMES_AS_KEYS = frozenset({"ports"})
 """status fields whose keys are names that users chose: left as they are"""
+UNDRIVEN = frozenset({Kind.TEMPLATE, Kind.SPIN})
+"""kinds whose spec nobody changes after their start"""
 _UNSET: tuple[object, ...] = (None, "", {}, [])
 
 
@@ -42,20 +43,11 @@ def object_json(found: ObjectView) -> Json:
         "deletionTimestamp": time_text(row.delete_at),
         "ownerReferences": [{"uid": row.owner_uid}] if row.owner_uid else [],
     }
-    return {
-        "apiVersion": API_VERSION,
-        "kind": str(row.kind),
-        "metadata": {k: v for k, v in metadata.items() if v not in _UNSET},
-        "spec": spec_json(row.kind, row.spec, found.template),
-        "status": status_json(found),
-    }
+    return {**to_json(row.kind, metadata, row.spec, found.template), "status": status_json(found)}
 
 
-def spec_json(kind: Kind, spec: AnySpec, template: TemplateSpec | None) -> Json:
-    if isinstance(spec, SpinSpec):
-        return {str(k): v for k, v in camel(msgspec.to_builtins(spec)).items() if v not in _UNSET}
-    document = to_json(kind, "default", "x", spec, template)
-    return dict(document["spec"])
+def spec_json(kind: Kind, spec: ObjectSpec, template: TemplateSpec | None) -> Any:
+    return to_json(kind, {}, spec, template)["spec"]
 
 
 def status_json(found: ObjectView) -> Json:
@@ -65,7 +57,7 @@ def status_json(found: ObjectView) -> Json:
         own["timeline"] = [{"state": state, "at": time_text(at)} for state, at in own["timeline"]]
     shown = {
         **own,
-        "observedGeneration": own.get("observedGeneration", 0 if row.resource_version == 1 else row.generation),
+        "observedGeneration": own.get("observedGeneration", row.generation if row.kind in UNDRIVEN else 0),
         "state": row.state,
         "reason": stored.reason,
         "message": stored.why,

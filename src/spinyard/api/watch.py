@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -30,7 +30,6 @@ from spinyard.usecases.views import (
     ObjectView,
     PageView,
     changes_page,
-    is_deleted,
     list_page,
     not_found,
 )
@@ -42,14 +41,14 @@ HEARTBEAT = b": still here\n\n"
 
 @dataclass(frozen=True, slots=True)
 class ObjectScope:
-    """`show`: false: finished is gone; ended: finished and deleted is gone; all, true: nothing ever goes."""
+    """`finished` as in a list: with False what finishes is gone for this watch, else nothing ever goes."""
 
     kind: Kind
     namespace: str | None = None
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     owner_uid: Uid | None = None
-    show: Literal["true", "false", "all", "ended"] = "false"
+    finished: bool | None = False
 
     def selects(self, found: ObjectView) -> bool:
         row = found.stored.row
@@ -58,13 +57,11 @@ class ObjectScope:
             (not self.name or row.name == self.name)
             and (self.owner_uid is None or row.owner_uid == self.owner_uid)
             and all(labels.get(k) == v for k, v in self.labels.items())
-            and (self.show != "true" or found.is_finished)
+            and (self.finished is not True or found.is_finished)
         )
 
     def is_gone(self, found: ObjectView) -> bool:
-        if self.show == "false":
-            return found.is_finished
-        return self.show == "ended" and is_deleted(found.stored)
+        return self.finished is False and found.is_finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ class Watches:
             namespace=scope.namespace,
             labels=scope.labels or None,
             owner_uid=scope.owner_uid,
-            finished={"true": True, "false": False, "all": None, "ended": None}[scope.show],
+            finished=scope.finished,
             after=after,
             limit=PAGE,
         )

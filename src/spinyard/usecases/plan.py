@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from spinyard.core.ids import Digest, Uid
+from spinyard.core.ids import Digest
 from spinyard.core.spec import JobSpec, Kind, ServiceSpec, TemplateSpec, digest_of
 from spinyard.errors import Conflict, InvalidInput, PreconditionFailed
 from spinyard.ports.store import StoredObject, Transaction
@@ -17,6 +17,7 @@ from spinyard.usecases.declared import APPLIED_SET, OWN_PREFIX, Declared, Declar
 from spinyard.usecases.graph import refuse_cycles
 
 PAGE = 200
+JOB_ENDED = frozenset({"succeeded", "failed"})
 
 
 class ChangeAction(StrEnum):
@@ -43,15 +44,13 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class ApplyRequest:
     """`applied_set`: the name of the whole, "" for none; with `prune` what carries it and is not declared is deleted,
-    when it has all labels of `prune_selector`. `if_match`: the resource version the one object must have.
-    `finished_jobs`: the newest finished record of declared Jobs, looked up before the transaction."""
+    when it has all labels of `prune_selector`. `if_match`: the resource version the one object must have."""
 
     declared: tuple[Declared, ...]
     applied_set: str = ""
     prune: bool = False
     prune_selector: Mapping[str, str] = field(default_factory=dict)
     if_match: int | None = None
-    finished_jobs: Mapping[ObjectId, Uid] = field(default_factory=dict)
 
 
 def plan_apply(tx: Transaction, request: ApplyRequest) -> tuple[Change, ...]:
@@ -150,24 +149,24 @@ def _change(
     check_match(found, request.if_match)
     if found is not None and found.row.delete_at is not None:
         raise being_deleted(one.id)
-    before = found or _finished_job(tx, one, request)
-    spec = replace(one.spec, template_digest=digest)
-    if isinstance(spec, ServiceSpec) and before is not None and isinstance(before.row.spec, ServiceSpec):
-        spec = replace(spec, restarted_at=before.row.spec.restarted_at)
-    annotations = _annotations(one, before, request.applied_set)
-    action = _action(one, before, spec, annotations, live=found is not None)
-    if action is ChangeAction.CREATE:
-        before = None
-    return Change(action, one.id, before, spec, template, digest, dict(one.labels), annotations)
+    spec: DeclaredSpec = replace(one.spec, template_digest=digest)
+    if found is not None:
+        if isinstance(spec, ServiceSpec) and isinstance(found.row.spec, ServiceSpec):
+            spec = replace(spec, restarted_at=max(spec.restarted_at, found.row.spec.restarted_at))
+        _refuse_rerun(one, found, spec)
+    annotations = _annotations(one, found, request.applied_set)
+    action = _action(one, found, spec, annotations)
+    return Change(action, one.id, found, spec, template, digest, dict(one.labels), annotations)
 
 
-def _finished_job(tx: Transaction, one: Declared, request: ApplyRequest) -> StoredObject | None:
-    """A Job that succeeded does not run again because its file is applied again; a changed or failed one does."""
-    uid = request.finished_jobs.get(one.id)
-    found = tx.find_uid(uid) if uid else None
-    if found is None or found.row.delete_at is not None or found.row.outcome != "Succeeded":
-        return None
-    return found
+def _refuse_rerun(one: Declared, before: StoredObject, spec: DeclaredSpec) -> None:
+    """A Job runs once. What it did cannot be changed by changing its wish."""
+    if isinstance(spec, JobSpec) and before.row.state in JOB_ENDED and before.row.spec != spec:
+        raise Conflict(
+            f"{one.id} has {before.row.state}: a Job that has ended does not run again with another specification.",
+            code="job_ended",
+            next_step=f"Delete it (`spinyard delete job/{one.name} -n {one.namespace} --wait`) and apply again.",
+        )
 
 
 def _annotations(one: Declared, before: StoredObject | None, applied_set: str) -> dict[str, str]:
@@ -176,12 +175,10 @@ def _annotations(one: Declared, before: StoredObject | None, applied_set: str) -
 
 
 def _action(
-    one: Declared, before: StoredObject | None, spec: DeclaredSpec, annotations: Mapping[str, str], *, live: bool
+    one: Declared, before: StoredObject | None, spec: DeclaredSpec, annotations: Mapping[str, str]
 ) -> ChangeAction:
     if before is None:
         return ChangeAction.CREATE
-    if not live:
-        return ChangeAction.UNCHANGED if before.row.spec == spec else ChangeAction.CREATE
     same = (
         before.row.spec == spec
         and dict(before.row.labels) == dict(one.labels)

@@ -15,6 +15,14 @@ from spinyard.ports.store import Store, StoredObject, Transaction
 from spinyard.usecases.declared import ObjectId
 
 
+SETTLED: Mapping[Kind, frozenset[str]] = {
+    Kind.SERVICE: frozenset({"available"}),
+    Kind.JOB: frozenset({"succeeded", "failed"}),
+    Kind.SPIN: frozenset({"ready", "serving"}),
+    Kind.TEMPLATE: frozenset({"active"}),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectView:
     """`status` is the domain's own, as plain data."""
@@ -43,14 +51,13 @@ class PageView:
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """`finished` None: both. `undeleted`: of the finished ones only those whose deletion nobody asked for."""
+    """`finished` None: both."""
 
     kind: Kind
     namespace: str | None = None
     labels: Mapping[str, str] | None = None
     owner_uid: Uid | None = None
     finished: bool | None = False
-    undeleted: bool = False
     after: str = ""
     limit: int = 200
 
@@ -70,9 +77,8 @@ def list_page(tx: Transaction, request: ListRequest) -> PageView:
         after=request.after,
         limit=request.limit,
     )
-    shown = [f for f in found if not (request.undeleted and is_deleted(f))]
     row = found[-1].row if len(found) == request.limit else None
-    return PageView(_views(tx, shown), f"{row.namespace}/{row.name}/{row.uid}" if row else "")
+    return PageView(_views(tx, found), f"{row.namespace}/{row.name}/{row.uid}" if row else "")
 
 
 def changes_page(
@@ -118,21 +124,14 @@ def is_deleted(stored: StoredObject) -> bool:
 
 
 def is_settled(found: ObjectView) -> bool:
-    """Available at its present generation (a Service), up (a Spin), or at its end: what `?wait` waits for."""
+    """What `?wait` waits for: a Service available, or gone back, at its present generation; a Job at its end; a Spin up."""
     row = found.stored.row
     if found.is_finished or row.kind is Kind.TEMPLATE:
         return True
-    if int(found.status.get("observed_generation", 0)) < row.generation and row.kind is not Kind.SPIN:
+    if row.kind is not Kind.SPIN and int(found.status.get("observed_generation", 0)) < row.generation:
         return False
-    return condition(found, "Available") == "True" or row.state in ("available", "ready", "serving", "succeeded")
-
-
-def condition(found: ObjectView, type: str) -> str:
-    """Its status ("True", "False", "Unknown"), or "" when there is none."""
-    for one in conditions(found.status):
-        if one.get("type") == type:
-            return str(one.get("status", ""))
-    return ""
+    went_back = any(c.get("reason") == "RolledBack" for c in conditions(found.status))
+    return went_back or row.state in SETTLED[row.kind]
 
 
 def conditions(status: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
