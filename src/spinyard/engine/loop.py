@@ -26,10 +26,10 @@ PUT_OFF_SECONDS = 1.0
 class Engine:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._committer = Committer(context)
-        self._reconciler = Reconciler(context, self._committer)
-        self.sweep = Sweep(context)
         self._due = asyncio.Event()
+        self._committer = Committer(context)
+        self._reconciler = Reconciler(context, self._committer, self.hint)
+        self.sweep = Sweep(context)
         self._hinted: set[Uid] = set()
         self._hint_came = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()

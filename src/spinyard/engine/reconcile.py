@@ -6,6 +6,7 @@ Never: act before the commit, act without the lease, take what an action returne
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -34,8 +35,9 @@ class Flight:
 
 
 class Reconciler:
-    def __init__(self, context: Context, committer: Committer) -> None:
+    def __init__(self, context: Context, committer: Committer, others_due: Callable[[], None]) -> None:
         self._context = context
+        self._others_due = others_due
         self._committer = committer
         self.flights: dict[Uid, Flight] = {}
 
@@ -59,6 +61,8 @@ class Reconciler:
                         seen_before = Seen(refused=why)
                         continue
                     case Committed(row=after):
+                        if plan.children or after.state != current.state:
+                            self._others_due()
                         current = after
                 if not lingers:
                     return flight.nudge.is_set() and not plan.finished

@@ -43,7 +43,7 @@ def bootstrap_step(s: Snapshot) -> Plan:
     match observed:
         case Present(facts=ProcessFacts(running=False) as facts):
             if facts.exit_code == 0 and not facts.error_class:
-                status = msgspec.structs.replace(s.status, step=s.status.step + 1, attempts=0)
+                status = msgspec.structs.replace(s.status, step=s.status.step + 1, attempts=0, retry_at=0.0)
                 return s.stay(f"bootstrap step {step.name} is done", "StepDone", wake_in=0.0, status=status)
             return step_failed(s, step.name, facts)
         case Present():
@@ -78,15 +78,15 @@ def start_process(s: Snapshot, part: str, want: ProcessWant, what: str) -> Plan:
             return s.fail(
                 ErrorClass(failure.error_class), f"{what}, after {s.status.attempts} attempts: {failure.message}"
             )
-        return s.retry(failure, f"{what} could not be started", (action,))
+        return s.retry(failure, f"{what} could not be started")
     if s.in_state_seconds > deadline_seconds(s):
         return s.fail(ErrorClass.BOOTSTRAP_TIMEOUT, f"{what} did not appear in {s.in_state_seconds:.0f} s")
-    known = s.resource(key)
-    if known is not None and s.status.attempts:
-        return s.stay(f"waiting for {what}", "Starting", wake_in=0.1, actions=(action,))
-    status = msgspec.structs.replace(s.status, attempts=1)
-    row = known or s.ledger(key, "process", s.template.provider)
-    return s.stay(f"starting {what}", "Starting", wake_in=0.0, status=status, actions=(action,), resources=(row,))
+    if s.now < s.status.retry_at:
+        return s.stay(f"waiting for {what}", "Starting", wake_in=s.status.retry_at - s.now)
+    wait = 0.1 * 2 ** min(s.status.attempts, 6)
+    status = msgspec.structs.replace(s.status, attempts=s.status.attempts + 1, retry_at=s.now + wait)
+    rows = () if s.resource(key) is not None else (s.ledger(key, "process", s.template.provider),)
+    return s.stay(f"starting {what}", "Starting", wake_in=0.0, status=status, actions=(action,), resources=rows)
 
 
 def running(s: Snapshot) -> Plan:

@@ -69,7 +69,8 @@ def looks(s: Snapshot) -> tuple[Look, ...]:
         case State.DRAINING:
             return (process, endpoint)
         case State.TERMINATING:
-            return tuple(LookResource(r.provider, r.key) for r in s.row.resources if r.kind == "process")
+            kinds = ("process", "endpoint")
+            return tuple(LookResource(r.provider, r.key) for r in s.row.resources if r.kind in kinds)
         case State.CLEANING | State.LEAKED:
             return tuple(LookResource(r.provider, r.key) for r in s.row.resources)
         case never:

@@ -12,9 +12,12 @@ from spinyard.core.observed import Absent, EndpointFacts, Present, ProcessFacts,
 from spinyard.core.plan import EventDraft, Plan, Resource
 from spinyard.core.want import EndpointState
 from spinyard.spin.snapshot import PROXY, Snapshot, exit_record
-from spinyard.spin.status import SpinStatus, State, with_condition
+from spinyard.spin.status import ExitRecord, SpinStatus, State, with_condition
 from spinyard.spin.translate import endpoint_want
 from spinyard.spin.unmake import unmake
+
+
+UNROUTE_SECONDS = 2.0
 
 
 def draining(s: Snapshot) -> Plan:
@@ -68,7 +71,13 @@ def failed(s: Snapshot) -> Plan:
 
 
 def terminating(s: Snapshot) -> Plan:
-    """Programs first: nothing under them is taken away while they run."""
+    """Programs first: nothing under them is taken away while they run. What failed was not drained: its endpoint goes
+    before its program, as long as the data plane answers in time."""
+    routed = tuple(resource for resource in s.row.resources if resource.kind == "endpoint" and not resource.wanted)
+    if routed and s.in_state_seconds < UNROUTE_SECONDS and not isinstance(exit_record(s.process), ExitRecord):
+        changed, actions, waiting = unmake(routed, s.observed, s.now, hard=False)
+        if waiting:
+            return go_on(s, s.status, changed, actions, waiting, UNROUTE_SECONDS)
     mine = tuple(resource for resource in s.row.resources if resource.kind == "process")
     changed, actions, waiting = unmake(mine, s.observed, s.now, hard=hard(s))
     status = s.status
@@ -118,25 +127,22 @@ def go_on(
             actions=actions,
             events=(EventDraft("Warning", "Leaked", f"still there, removal goes on: {waiting}"),),
         )
-    attempts = status.attempts + (1 if actions else 0)
-    wait = (
-        min(0.02 * 1.5 ** min(attempts, 12), 1.0)
-        if not late
-        else backoff_seconds(min(attempts, 8), s.row.uid, first=1.0)
-    )
     failure = next((failure for action in actions if (failure := s.failure(action.key)) is not None), None)
+    if s.now < status.retry_at and failure is None:
+        return s.stay(waiting, "Removing", wake_in=status.retry_at - s.now, status=status, resources=changed)
+    attempts = status.attempts + 1
+    wait = min(0.02 * 1.5 ** min(attempts, 12), 1.0)
+    if late:
+        wait = backoff_seconds(min(attempts, 8), s.row.uid, first=1.0)
     if failure is not None:
-        wait = max(wait, failure.retry_after_seconds or 0.0, backoff_seconds(min(attempts, 8), s.row.uid))
+        actions = ()
+        wait = max(failure.retry_after_seconds or 0.0, backoff_seconds(min(attempts, 8), s.row.uid))
         status = msgspec.structs.replace(status, last_error=failure.message, last_error_class=failure.error_class)
-    quarantine = min(
-        (r.absent_at + r.gone_after_seconds - s.now for r in changed if r.absent_at is not None), default=0.0
-    )
-    wait = max(wait, min(quarantine, 5.0))
+    status = msgspec.structs.replace(status, attempts=attempts, retry_at=s.now + wait)
     events: tuple[EventDraft, ...] = ()
     if late and not status.stuck:
         status = msgspec.structs.replace(status, stuck=True)
         events = (EventDraft("Warning", "Stuck", f"not gone after {s.in_state_seconds:.0f} s: {waiting}"),)
-    status = msgspec.structs.replace(status, attempts=attempts)
     return s.stay(waiting, "Removing", wake_in=wait, status=status, actions=actions, resources=changed, events=events)
 
 

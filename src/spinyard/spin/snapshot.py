@@ -193,6 +193,7 @@ class Snapshot:
             status or self.status,
             since=self.now,
             attempts=0,
+            retry_at=0.0,
             last_error="",
             last_error_class="",
             stuck=False,
@@ -225,14 +226,18 @@ class Snapshot:
         )
         return replace(plan, status=encode_status(failed), outcome=str(error_class), failed_at=self.now)
 
-    def retry(self, failure: Failure, why: str, actions: tuple[Action, ...]) -> Plan:
-        """The same actions again after a backoff; the attempt and its error are remembered and shown."""
+    def retry(self, failure: Failure, why: str) -> Plan:
+        """Nothing now, the same again after a backoff; the attempt and its error are remembered and shown."""
         attempts = self.status.attempts + 1
         wait = max(backoff_seconds(attempts, self.row.uid), failure.retry_after_seconds or 0.0)
         status = msgspec.structs.replace(
-            self.status, attempts=attempts, last_error=failure.message, last_error_class=failure.error_class
+            self.status,
+            attempts=attempts,
+            retry_at=self.now + wait,
+            last_error=failure.message,
+            last_error_class=failure.error_class,
         )
-        return self.stay(f"{why}: {failure.message}", failure.error_class, wake_in=wait, status=status, actions=actions)
+        return self.stay(f"{why}: {failure.message}", failure.error_class, wake_in=wait, status=status)
 
 
 def exit_record(observed: Observed) -> ExitRecord | None:

@@ -71,10 +71,12 @@ def provisioning(s: Snapshot) -> Plan:
         return s.fail(ErrorClass.PROVISION_TIMEOUT, f"not there after {s.in_state_seconds:.0f} s: {detail}")
     failed = next((failure for action in missing if (failure := s.failure(action.key)) is not None), None)
     if failed is not None:
-        return s.retry(failed, "provisioning failed, it is tried again", tuple(missing))
+        return s.retry(failed, "provisioning failed, it is tried again")
+    if missing and s.now < s.status.retry_at:
+        return s.stay("not there yet", "Provisioning", wake_in=s.status.retry_at - s.now)
     if missing:
-        status = msgspec.structs.replace(s.status, attempts=s.status.attempts + 1)
         wait = min(5.0, 0.02 * 2 ** min(s.status.attempts, 10))
+        status = msgspec.structs.replace(s.status, attempts=s.status.attempts + 1, retry_at=s.now + wait)
         return s.stay("not there yet", "Provisioning", wake_in=wait, status=status, actions=tuple(missing))
     return s.stay(f"not known yet: {unknown}", "Unknown", wake_in=0.2)
 
