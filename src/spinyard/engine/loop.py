@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 HINT_SECONDS = 0.002
 PUT_OFF_SECONDS = 1.0
+SHORTEST_WAIT_SECONDS = 0.001
 
 
 class Engine:
@@ -76,18 +77,19 @@ class Engine:
         while True:
             room = context.settings.in_flight_max - self.in_flight
             claimed: list[ObjectRow] = []
+            wait = context.settings.poll_seconds
             if room > 0:
-                claimed = await self._claim(min(room, context.settings.batch_max))
+                due = await context.read(lambda: context.store.next_due(now=context.clock.now()))
+                wait = wait if due is None else min(wait, due - context.clock.now())
+                if wait <= 0:
+                    claimed = await self._claim(min(room, context.settings.batch_max))
             if not claimed:
-                await self._wait_for_due(context.settings.poll_seconds)
+                await self._wait_for_due(max(wait, SHORTEST_WAIT_SECONDS))
 
     async def _claim(self, limit: int) -> list[ObjectRow]:
         context = self._context
         store, settings = context.store, context.settings
         now = context.clock.now()
-        due = await context.read(lambda: store.next_due(now=now))
-        if due is None or due > now:
-            return []
         rows = await context.write(
             lambda: store.claim(holder=settings.holder, now=now, lease_seconds=settings.lease_seconds, limit=limit)
         )
