@@ -171,6 +171,8 @@ class _Keeper:
         if not _is_ours(peer):
             peer.close()
             return
+        for other in list(self._clients):
+            other.drain()
         client = Connection(self._loop, peer, self._operations.answer)
         if len(self._clients) >= CONNECTIONS_MAX:
             message = f"this keeper has {CONNECTIONS_MAX} connections already"

@@ -1,8 +1,8 @@
 """All instances of a home, each behind its shim: started, found again, ended, collected.
 
 An instance counts as running until nothing of its tree is left. A shim that vanished without an exit record (killed, or
-the host rebooted) is *lost*: what is left of its tree is hunted down first, by parentage (orphans of our shims become our
-children) and by the token in the environment, and only then does the instance count as exited.
+the host rebooted) is *lost*: what is left of its tree is hunted down first, by parentage (orphans of our shims become
+our children) and by the token in the environment, and only then does the instance count as exited.
 """
 
 from __future__ import annotations

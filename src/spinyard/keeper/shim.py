@@ -39,12 +39,17 @@ class Order(NamedTuple):
     memory_bytes: int | None
     files_limit: tuple[int, int]
     output_bytes: int = 0
+    subreaper: bool = True
+    """False for supervised programs: a new keeper started by the server must not be part of the server's tree. Their
+    orphans come to the keeper, which ends them."""
 
 
 def become(order: Order, report: int | None = None) -> NoReturn:
     """In the child of the keeper's fork. Whatever happens, this process ends here."""
     try:
         leave_the_keeper(report)
+        if order.subreaper:
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         lock = records.lock_exit(order.directory) if order.directory else None
         if order.directory and lock is None:
             os._exit(1)  # given up by a new keeper before we began
@@ -69,7 +74,6 @@ def leave_the_keeper(report: int | None) -> None:
         os.closerange(report + 1, FILES_MAX)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, KILL)  # a run has nobody to report to without the keeper
     os.setsid()
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     kernel.set_name("spinyard-shim")
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)

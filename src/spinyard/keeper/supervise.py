@@ -190,7 +190,17 @@ class Supervisor:
         argv = [part.replace("{restart_epoch}", str(epoch)) for part in spec["argv"]]
         command = launch.Command(key, argv, spec["env"], spec["cwd"], None, None, "none", expendable=False)
         directory, log_path = self._instances.directory_of(key), f"{self._home}/logs/{name}.log"
-        order = shim.Order(command, directory, log_path, LOG_BYTES, GRACE_SECONDS, None, None, self._files_limit)
+        order = shim.Order(
+            command=command,
+            directory=directory,
+            log_path=log_path,
+            log_bytes=LOG_BYTES,
+            grace_seconds=GRACE_SECONDS,
+            timeout_seconds=None,
+            memory_bytes=None,
+            files_limit=self._files_limit,
+            subreaper=False,
+        )
         self._instances.start(start, order)
 
     def _exited(self, instance: Instance) -> None:
@@ -199,6 +209,7 @@ class Supervisor:
             return
         if self._instances.find(instance.key) is not None:
             self._instances.collect(instance)
+        self._instances.kill_orphans()
         program = self._programs.get(name)
         if program is None:
             return

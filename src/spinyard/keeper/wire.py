@@ -57,18 +57,24 @@ class Connection:
         if mask & READ and not self.closed:
             self._receive()
 
-    def _receive(self) -> None:
+    def drain(self) -> None:
+        """Everything sent so far, now. Done before a newer connection is served, so that a client which gave up on a
+        connection cannot be told on the next that something is absent, and then see its old request carried out."""
+        while not self.closed and self._receive():
+            continue
+
+    def _receive(self) -> bool:
         try:
             data = self._peer.recv(65536)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self.close()
-            return
+            return False
         if self._closing:
-            return
+            return True
         self._received += data
         while not self.closed and (end := self._received.find(b"\n")) >= 0:
             line = bytes(self._received[:end])
@@ -79,6 +85,7 @@ class Connection:
             message = f"a request has at most {REQUEST_BYTES_MAX} bytes"
             self.send(refusal(0, "InvalidRequest", message))
             self.close_when_sent()
+        return True
 
     def _flush(self) -> None:
         try:

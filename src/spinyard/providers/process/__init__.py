@@ -1,0 +1,1 @@
+"""Processes and data directories on this machine, through the keeper."""

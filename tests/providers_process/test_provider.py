@@ -1,0 +1,311 @@
+"""The process provider against a real keeper: four verbs, their answers, and what a gone keeper means."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spinyard.clock import SystemClock
+from spinyard.core.ids import ResourceKey
+from spinyard.core.observed import Absent, DirectoryFacts, Observed, Present, ProcessFacts, Unknown
+from spinyard.core.spec import EnvVar, Isolation, Limits
+from spinyard.core.want import DirectoryWant, ProcessWant, RouteWant
+from spinyard.errors import ErrorClass, ProviderFailure
+from spinyard.providers.process.provider import ProcessProvider
+
+pytestmark = pytest.mark.anyio
+
+KEY = ResourceKey("abc/process")
+DIRECTORY = ResourceKey("abc/dir/files")
+
+
+def program(script: str, **fields: object) -> ProcessWant:
+    return ProcessWant(argv=("sh", "-c", script), grace_seconds=1.0, log_name="abc", **fields)  # type: ignore[arg-type]
+
+
+async def until(
+    provider: ProcessProvider, key: ResourceKey, holds: Callable[[Observed], bool], seconds: float = 10.0
+) -> Observed:
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = await provider.observe(key)
+        if holds(seen):
+            return seen
+        assert time.monotonic() < deadline, f"still {seen}"
+        await asyncio.sleep(0.01)
+
+
+async def exited(provider: ProcessProvider, key: ResourceKey = KEY) -> ProcessFacts:
+    def ended(seen: Observed) -> bool:
+        return isinstance(seen, Present) and isinstance(seen.facts, ProcessFacts) and not seen.facts.running
+
+    seen = await until(provider, key, ended)
+    assert isinstance(seen, Present) and isinstance(seen.facts, ProcessFacts)
+    return seen.facts
+
+
+def is_running(seen: Observed) -> bool:
+    return (
+        isinstance(seen, Present) and isinstance(seen.facts, ProcessFacts) and seen.facts.running and seen.facts.pid > 0
+    )
+
+
+def fill(directory: str) -> None:
+    Path(directory, "content").write_text("something")
+
+
+def exists(path: str) -> bool:
+    return os.path.exists(path)
+
+
+async def test_what_was_never_made_is_absent(provider: ProcessProvider) -> None:
+    assert await provider.observe(KEY) == Absent()
+    assert await provider.observe(DIRECTORY) == Absent()
+
+
+async def test_a_program_runs_is_seen_and_removed(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("exec sleep 60"))
+    seen = await until(provider, KEY, is_running)
+    await provider.ensure(KEY, program("exec sleep 60"))
+    assert await provider.observe(KEY) == seen, "the same key twice is one thing"
+    assert [owned.key for owned in await provider.owned()] == [KEY]
+    await provider.remove(KEY)
+    await until(provider, KEY, lambda seen: seen == Absent())
+    await provider.remove(KEY)
+    assert await provider.owned() == []
+
+
+async def test_how_it_ended_is_kept_with_the_end_of_its_output(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("echo one; echo two >&2; exit 7"))
+    facts = await exited(provider)
+    assert (facts.exit_code, facts.exit_signal, facts.error_class) == (7, None, "")
+    assert facts.log_tail == "one\ntwo\n"
+    assert facts.cpu_seconds > 0 and facts.peak_memory_bytes > 0
+    assert facts.exited_at is not None and facts.exited_at >= facts.started_at
+
+
+async def test_only_the_declared_environment_reaches_the_program(
+    provider: ProcessProvider, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("from the secret\n")
+    (tmp_path / "plain").write_text("from the file")
+    variables = (
+        EnvVar("PLAIN", value="as it is"),
+        EnvVar("COPY", from_variable="PLAIN"),
+        EnvVar("SECRET", secret_file=str(tmp_path / "secret")),
+        EnvVar("TEXT", from_file=str(tmp_path / "plain")),
+    )
+    await provider.ensure(DIRECTORY, DirectoryWant(name="files"))
+    want = program("env", env=variables, directories=(DIRECTORY,), directory_env=(("DATA_DIR", DIRECTORY),))
+    await provider.ensure(KEY, want)
+    facts = await exited(provider)
+    environment = dict(line.partition("=")[::2] for line in facts.log_tail.splitlines())
+    for name in ("PATH", "HOME", "LANG", "PWD", "_", "SHLVL", "OLDPWD"):
+        environment.pop(name, None)
+    assert environment == {
+        "PLAIN": "as it is",
+        "COPY": "as it is",
+        "SECRET": "from the secret",
+        "TEXT": "from the file",
+        "DATA_DIR": f"{home}/data/abc~dir~files",
+        "SPINYARD_KEY": KEY,
+        "SPINYARD_INSTALLATION": "provider-tests",
+    }
+
+
+async def test_a_directory_must_exist_before_the_program_that_uses_it(provider: ProcessProvider) -> None:
+    with pytest.raises(ProviderFailure) as failed:
+        await provider.ensure(KEY, program("true", directories=(DIRECTORY,)))
+    assert failed.value.error_class is ErrorClass.DEPENDENCY_FAILED
+    assert await provider.observe(KEY) == Absent()
+
+
+async def test_a_directory_is_made_found_and_deleted(provider: ProcessProvider) -> None:
+    await provider.ensure(DIRECTORY, DirectoryWant(name="files"))
+    await provider.ensure(DIRECTORY, DirectoryWant(name="files"))
+    seen = await provider.observe(DIRECTORY)
+    assert isinstance(seen, Present) and isinstance(seen.facts, DirectoryFacts)
+    fill(seen.facts.path)
+    assert [owned.key for owned in await provider.owned()] == [DIRECTORY]
+    await provider.remove(DIRECTORY)
+    await until(provider, DIRECTORY, lambda seen: seen == Absent())
+    assert not exists(seen.facts.path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "error_class"),
+    [
+        pytest.param(("spinyard-no-such-command",), ErrorClass.COMMAND_NOT_FOUND, id="not in PATH"),
+        pytest.param(("/nowhere/at/all",), ErrorClass.COMMAND_NOT_FOUND, id="no such file"),
+        pytest.param(("/etc/hostname",), ErrorClass.COMMAND_NOT_EXECUTABLE, id="not executable"),
+        pytest.param(("/",), ErrorClass.COMMAND_NOT_EXECUTABLE, id="a directory"),
+    ],
+)
+async def test_what_cannot_be_executed_has_exited_with_its_class(
+    provider: ProcessProvider, argv: tuple[str, ...], error_class: ErrorClass
+) -> None:
+    await provider.ensure(KEY, ProcessWant(argv=argv))
+    facts = await exited(provider)
+    assert (facts.error_class, facts.exit_code) == (error_class.value, None)
+    assert argv[0] in facts.error
+
+
+async def test_a_missing_secret_is_denied(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("true", env=(EnvVar("KEY", secret_file="/nowhere/secret"),)))
+    facts = await exited(provider)
+    assert facts.error_class == ErrorClass.SECRET_DENIED.value
+    assert "/nowhere/secret" in facts.error
+
+
+async def test_a_taken_port_is_refused_before_anything_starts(provider: ProcessProvider) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ProviderFailure) as failed:
+            await provider.ensure(KEY, program("true", ports=(("http", port),)))
+    assert failed.value.error_class is ErrorClass.PORT_UNAVAILABLE
+    assert str(port) in failed.value.message
+    assert await provider.observe(KEY) == Absent()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"limits": Limits(cpu=0.5)}, id="cpu"),
+        pytest.param({"isolation": Isolation.NAMESPACES}, id="isolation"),
+    ],
+)
+async def test_a_limit_is_in_force_or_refused(provider: ProcessProvider, fields: dict[str, object]) -> None:
+    name = "namespaces" if "isolation" in fields else "cpu"
+    enforced = (await provider.keeper.capabilities())[name]["enforced"]
+    try:
+        await provider.ensure(KEY, program("true", **fields))
+    except ProviderFailure as failed:
+        assert not enforced
+        assert failed.error_class is ErrorClass.CANNOT_ENFORCE
+        assert await provider.observe(KEY) == Absent()
+    else:
+        assert enforced
+        assert (await exited(provider)).exit_code == 0
+
+
+async def test_wants_of_other_providers_are_refused(provider: ProcessProvider) -> None:
+    with pytest.raises(ProviderFailure):
+        await provider.ensure(KEY, RouteWant(cluster="x"))
+
+
+async def test_too_much_memory_is_out_of_memory(provider: ProcessProvider) -> None:
+    hungry = "import time; kept = bytearray(120_000_000); time.sleep(60)"
+    want = ProcessWant(argv=("python3", "-c", hungry), limits=Limits(memory_bytes=60_000_000))
+    await provider.ensure(KEY, want)
+    facts = await exited(provider)
+    assert (facts.error_class, facts.exit_signal) == (ErrorClass.OUT_OF_MEMORY.value, signal.SIGKILL)
+    assert facts.peak_memory_bytes > 60_000_000
+
+
+async def test_past_its_time_it_is_killed(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("sleep 60 & sleep 60", timeout_seconds=0.3))
+    facts = await exited(provider)
+    assert (facts.error, facts.exit_signal) == ("timeout", signal.SIGKILL)
+
+
+async def test_a_command_runs_beside_the_instance(provider: ProcessProvider, tmp_path: Path) -> None:
+    want = program("exec sleep 60", env=(EnvVar("COLOUR", value="blue"),), working_dir=str(tmp_path))
+    await provider.ensure(KEY, want)
+    await until(provider, KEY, is_running)
+    await _executes_soon(provider)
+    result = await provider.run_command(KEY, ("sh", "-c", "echo $COLOUR; pwd; exit 3"), timeout_seconds=5)
+    assert (result.exit_code, result.output) == (3, f"blue\n{tmp_path}\n")
+    missing = await provider.run_command(KEY, ("spinyard-no-such-command",), timeout_seconds=5)
+    assert missing.error_class == ErrorClass.COMMAND_NOT_FOUND.value
+    slow = await provider.run_command(KEY, ("sleep", "60"), timeout_seconds=0.2)
+    assert slow.timed_out
+    chatty = await provider.run_command(KEY, ("seq", "100000"), timeout_seconds=5, output_bytes=10)
+    assert chatty.output == "1\n2\n3\n4\n5\n"
+
+
+async def _executes_soon(provider: ProcessProvider) -> None:
+    """Until the program has replaced the forked child, the environment is the keeper's."""
+    deadline = time.monotonic() + 5
+    while (await provider.run_command(KEY, ("env",), timeout_seconds=5)).output.count("COLOUR=blue") == 0:
+        assert time.monotonic() < deadline
+
+
+async def test_commands_do_not_wait_for_each_other(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("exec sleep 60"))
+    await until(provider, KEY, is_running)
+    began = time.monotonic()
+    slow = [provider.run_command(KEY, ("sleep", "1"), timeout_seconds=10) for _ in range(5)]
+    gathered = asyncio.gather(*slow)
+    assert is_running(await provider.observe(KEY))
+    assert time.monotonic() - began < 0.9
+    await gathered
+    assert time.monotonic() - began < 4
+
+
+async def test_giving_up_on_a_command_ends_it(provider: ProcessProvider, tmp_path: Path) -> None:
+    await provider.ensure(KEY, program("exec sleep 60"))
+    await until(provider, KEY, is_running)
+    note = tmp_path / "pid"
+    task = asyncio.create_task(
+        provider.run_command(
+            KEY, ("sh", "-c", f"echo $$ > {note}.new; mv {note}.new {note}; sleep 60"), timeout_seconds=60
+        )
+    )
+    deadline = time.monotonic() + 5
+    while not note.exists():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    task.cancel()
+    pid = int(note.read_text())
+    while exists(f"/proc/{pid}"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_no_instance_no_command(provider: ProcessProvider) -> None:
+    with pytest.raises(ProviderFailure):
+        await provider.run_command(KEY, ("true",), timeout_seconds=1)
+
+
+async def test_exits_are_hinted(provider: ProcessProvider) -> None:
+    changes = provider.changes()
+    first = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0.2)
+    await provider.ensure(KEY, program("exit 0"))
+    assert await asyncio.wait_for(first, 5) == KEY
+    await changes.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_gone_keeper_is_unknown_never_absent(home: Path) -> None:
+    alone = ProcessProvider(home, installation="x", scope="host:test", clock=SystemClock(), epoch=1, start_keeper=False)
+    seen = await alone.observe(KEY)
+    assert isinstance(seen, Unknown)
+    with pytest.raises(ProviderFailure) as failed:
+        await alone.ensure(KEY, program("true"))
+    assert failed.value.retryable
+
+
+async def test_a_killed_keeper_is_started_again_and_knows_everything(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("exec sleep 60"))
+    before = await until(provider, KEY, is_running)
+    os.kill((await provider.keeper.hello())["pid"], signal.SIGKILL)
+    assert await provider.observe(KEY) == before
+    await provider.remove(KEY, now=True)
+    await until(provider, KEY, lambda seen: seen == Absent())
+
+
+async def test_a_replaced_server_changes_nothing(provider: ProcessProvider) -> None:
+    await provider.keeper.claim_epoch(5)
+    with pytest.raises(ProviderFailure) as failed:
+        await provider.ensure(KEY, program("true"))
+    assert not failed.value.retryable
+    assert await provider.observe(KEY) == Absent()
