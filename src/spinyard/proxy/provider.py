@@ -1,0 +1,501 @@
+"""The data plane as a provider: routes and endpoints are ensured, observed and removed like any other thing.
+
+What is wanted lives in memory: it is given by `restore` when the server starts, from the ledger and before Envoy may
+connect, and changed by ensure and remove. What is true is what Envoy confirmed: a wish counts from the moment every
+connected Envoy acknowledged it, and without a connected Envoy everything is Unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spinyard.core.ids import ResourceKey
+from spinyard.core.observed import Absent, EndpointFacts, Observed, Present, RouteFacts, Unknown
+from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
+from spinyard.errors import ProviderFailure
+from spinyard.ports.clock import Clock
+from spinyard.ports.provider import Capabilities, Owned
+from spinyard.proxy import proto, translate, translate_listener, translate_routes
+from spinyard.proxy.bootstrap import RUNTIME_LAYER
+from spinyard.proxy.changes import Changes
+from spinyard.proxy.route_table import RouteTable
+from spinyard.proxy.stats import Admin, AdminUnavailable, HostStatus, Reading
+from spinyard.proxy.translate_listener import Gateway
+from spinyard.proxy.xds import XdsServer
+from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, LISTENER, ROUTES, RUNTIME, Change
+
+_SHARED = {ROUTES: translate_listener.ROUTES, LISTENER: translate_listener.LISTENER}
+
+# Envoy confirms on its main thread, its workers follow within a moment: a request may still be given to a draining
+# endpoint just after. Idle is believed only from a reading that began this long after the confirmation.
+WORKERS_FOLLOW_SECONDS = 0.01
+POLL_FAST_SECONDS = 0.05
+POLL_SLOW_SECONDS = 1.0
+# An endpoint that still has not come to rest is no longer looked at with the fast poll.
+RESTLESS_SECONDS = 30.0
+LISTENER_RETRY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Cluster:
+    """Lives as long as a route or an endpoint names it: an endpoint that drains needs it after its route went."""
+
+    settings: RouteWant
+    routes: dict[ResourceKey, RouteWant] = field(default_factory=dict)
+    endpoints: dict[ResourceKey, EndpointWant] = field(default_factory=dict)
+    unconfirmed: set[ResourceKey] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Removal:
+    """`version`: of the routes, or of the cluster's endpoints, that no longer have it; 0: not published yet."""
+
+    want: RouteWant | EndpointWant
+    version: int = 0
+
+
+@dataclass(slots=True)
+class _Wish:
+    """`versions`: what must be confirmed, by kind; empty until it was published. `since`: monotonic."""
+
+    want: RouteWant | EndpointWant
+    since: float
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+class ProxyProvider:
+    def __init__(
+        self,
+        *,
+        scope: str,
+        node_cluster: str,
+        xds_socket: Path,
+        admin_socket: Path,
+        gateway: Gateway,
+        clock: Clock,
+        first_version: int = 0,
+    ) -> None:
+        """`first_version`: at least as high as any this installation ever used, such as the lease epoch << 32; 0: from
+        the clock."""
+        self._scope = scope
+        self._clock = clock
+        self._gateway = gateway
+        self._admin = Admin(admin_socket, clock)
+        first = first_version or int(clock.now() * 1000) << 10
+        self._first_version = first + 1
+        self._xds = XdsServer(xds_socket, node_cluster, clock, first, self._on_news)
+        self._clusters: dict[str, _Cluster] = {}
+        self._wishes: dict[ResourceKey, _Wish] = {}
+        self._removed: dict[ResourceKey, _Removal] = {}
+        self._table = RouteTable()
+        self._dirty: set[str] = set()
+        self._unpublished: set[ResourceKey] = set()
+        self._unconfirmed_routes: set[ResourceKey] = set()
+        self._routes_dirty = False
+        self._flushing = False
+        self._changes = Changes()
+        self._poller: asyncio.Task[None] | None = None
+        self._stir = asyncio.Event()
+        self._xds.publish([Change(LISTENER, translate_listener.LISTENER, self._listener()), self._runtime()])
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def restore(self, wants: Iterable[tuple[ResourceKey, Want]]) -> None:
+        """What the ledger holds, in the order it was written; before `start`, so that no Envoy ever sees less."""
+        for key, want in wants:
+            if isinstance(want, (RouteWant, EndpointWant)):
+                self._put(key, want)
+        self._flush()
+        self._first_version = self._xds.catalogue.version
+
+    async def start(self) -> None:
+        """Serve Envoy. Raises OSError if the socket cannot be had."""
+        self._flush()
+        await self._xds.start()
+        self._poller = asyncio.create_task(self._poll_for_ever(), name="proxy-poll")
+
+    async def stop(self) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+            self._poller = None
+        self._changes.close()
+        await self._admin.close()
+        await self._xds.stop()
+
+    @property
+    def connected_envoys(self) -> int:
+        return self._xds.connected
+
+    @property
+    def admin(self) -> Admin:
+        return self._admin
+
+    def listener_problem(self) -> str:
+        """Why the gateway does not listen, in Envoy's words, or empty."""
+        return self._xds.refusal(LISTENER, translate_listener.LISTENER)
+
+    def is_serving(self) -> bool:
+        """An Envoy is connected, and has confirmed the listener and everything that was restored."""
+        listening = self._xds.confirmed(LISTENER, translate_listener.LISTENER) is not None
+        return listening and self._xds.is_settled(self._first_version)
+
+    # -- the provider ----------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return "proxy"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(scope=self._scope, kinds=frozenset({"route", "endpoint"}))
+
+    async def ensure(self, key: ResourceKey, want: Want) -> None:
+        if not isinstance(want, (RouteWant, EndpointWant)):
+            raise ProviderFailure(
+                f"The data plane takes routes and endpoints, not {type(want).__name__}.", retryable=False
+            )
+        _check(want)
+        self._put(key, want)
+        self._flush_soon()
+
+    async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
+        wish = self._wishes.pop(key, None)
+        if wish is None:
+            return
+        self._unpublished.discard(key)
+        self._take_out(key, wish.want)
+        self._removed[key] = _Removal(wish.want)
+        self._flush_soon()
+
+    async def observe(self, key: ResourceKey) -> Observed:
+        if not self._xds.connected:
+            return Unknown("no Envoy is connected")
+        wish = self._wishes.get(key)
+        if wish is None:
+            return self._observe_removed(key)
+        if isinstance(wish.want, RouteWant):
+            return Present(self._route_facts(key, wish))
+        return await self._observe_endpoint(wish, wish.want)
+
+    async def owned(self) -> Sequence[Owned]:
+        return [Owned(key, _describe(wish.want)) for key, wish in self._wishes.items()]
+
+    def changes(self) -> AsyncIterator[ResourceKey]:
+        return self._changes.subscribe()
+
+    # -- observing -------------------------------------------------------------------------------------------------
+
+    def _observe_removed(self, key: ResourceKey) -> Observed:
+        gone = self._removed.get(key)
+        if gone is None:
+            settled = self._xds.is_settled(self._first_version)
+            return Absent() if settled else Unknown("Envoy has not confirmed what it was given yet")
+        if self._is_removed(gone):
+            return Absent()
+        return Unknown("Envoy has not confirmed the removal yet")
+
+    def _is_removed(self, gone: _Removal) -> bool:
+        if not gone.version or not self._xds.connected:
+            return False
+        if not self._xds.holds(CLUSTER, gone.want.cluster):
+            return True
+        if isinstance(gone.want, RouteWant):
+            without_it = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
+        else:
+            without_it = self._xds.confirmed(ENDPOINTS, gone.want.cluster)
+        is_out = without_it is not None and without_it.version >= gone.version
+        return is_out and gone.want.cluster in self._clusters
+
+    def _is_confirmed(self, wish: _Wish, name: str) -> bool:
+        if not wish.versions:
+            return False
+        for kind, version in wish.versions.items():
+            confirmed = self._xds.confirmed(kind, _SHARED.get(kind, name))
+            if confirmed is None or confirmed.version < version:
+                return False
+        return True
+
+    def _route_facts(self, key: ResourceKey, wish: _Wish) -> RouteFacts:
+        rejected = self._route_rejection(key, wish.want.cluster)
+        confirmed = self._is_confirmed(wish, wish.want.cluster) and self._table.is_shown(key)
+        return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected)
+
+    def _route_rejection(self, key: ResourceKey, cluster: str) -> str:
+        return (
+            self._table.lost_to(key)
+            or self._table.refusal(key)
+            or self._xds.refusal(CLUSTER, cluster)
+            or self.listener_problem()
+        )
+
+    async def _observe_endpoint(self, wish: _Wish, want: EndpointWant) -> Observed:
+        rejected = self._xds.refusal(CLUSTER, want.cluster) or self._xds.refusal(ENDPOINTS, want.cluster)
+        if rejected:
+            return Present(EndpointFacts(acknowledged=False, rejected=rejected))
+        if not self._is_confirmed(wish, want.cluster):
+            return Present(EndpointFacts(acknowledged=False))
+        confirmed_at = self._confirmed_at(want.cluster)
+        draining = want.state == EndpointState.DRAINING
+        if draining and self._xds.connected > 1:
+            return Unknown("an Envoy is being replaced: the requests of the old one cannot be counted")
+        try:
+            reading = await self._admin.read(after=confirmed_at)
+        except AdminUnavailable as error:
+            return Unknown(str(error))
+        return Present(_facts(want, reading, confirmed_at))
+
+    def _confirmed_at(self, cluster: str) -> float:
+        confirmed = self._xds.confirmed(ENDPOINTS, cluster)
+        return confirmed.at if confirmed is not None else 0.0
+
+    # -- wishes ----------------------------------------------------------------------------------------------------
+
+    def _put(self, key: ResourceKey, want: RouteWant | EndpointWant) -> None:
+        before = self._wishes.get(key)
+        if before is not None:
+            if before.want == want:
+                return
+            if before.want.cluster != want.cluster or type(before.want) is not type(want):
+                self._take_out(key, before.want)
+        self._removed.pop(key, None)
+        self._wishes[key] = _Wish(want, self._clock.monotonic())
+        self._unpublished.add(key)
+        cluster = self._clusters.get(want.cluster)
+        if cluster is None:
+            settings = want if isinstance(want, RouteWant) else RouteWant(cluster=want.cluster)
+            cluster = self._clusters[want.cluster] = _Cluster(settings)
+        if isinstance(want, RouteWant):
+            cluster.routes[key] = want
+            cluster.settings = next(iter(cluster.routes.values()))
+            self._table.put(key, want)
+            self._unconfirmed_routes.add(key)
+            self._routes_dirty = True
+        else:
+            cluster.endpoints.pop(key, None)
+            cluster.endpoints[key] = want
+        cluster.unconfirmed.add(key)
+        self._dirty.add(want.cluster)
+
+    def _take_out(self, key: ResourceKey, want: RouteWant | EndpointWant) -> None:
+        cluster = self._clusters[want.cluster]
+        if isinstance(want, RouteWant):
+            del cluster.routes[key]
+            self._table.take_away(key)
+            self._routes_dirty = True
+            cluster.settings = next(iter(cluster.routes.values()), cluster.settings)
+        else:
+            del cluster.endpoints[key]
+        cluster.unconfirmed.discard(key)
+        self._unconfirmed_routes.discard(key)
+        if not cluster.routes and not cluster.endpoints:
+            del self._clusters[want.cluster]
+        self._dirty.add(want.cluster)
+
+    # -- publishing ------------------------------------------------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        """All changes of a moment are one version."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        changes = [change for name in sorted(self._dirty) for change in self._cluster_changes(name)]
+        self._dirty.clear()
+        if self._routes_dirty or not self._xds.catalogue.wanted[ROUTES]:
+            changes.append(Change(ROUTES, translate_listener.ROUTES, self._table.body()))
+            self._routes_dirty = False
+        self._xds.publish(changes)
+        self._note_versions()
+        self._stir.set()
+
+    def _cluster_changes(self, name: str) -> list[Change]:
+        cluster = self._clusters.get(name)
+        if cluster is None:
+            return [Change(CLUSTER, name, None), Change(ENDPOINTS, name, None)]
+        assignment = translate.assignment(name, cluster.endpoints.values())
+        return [
+            Change(CLUSTER, name, proto.encode(_message(CLUSTER), translate.cluster(cluster.settings))),
+            Change(ENDPOINTS, name, proto.encode(_message(ENDPOINTS), assignment)),
+        ]
+
+    def _note_versions(self) -> None:
+        wanted = self._xds.catalogue.wanted
+        for key in self._unpublished:
+            wish = self._wishes[key]
+            kinds = {CLUSTER: wish.want.cluster, ENDPOINTS: wish.want.cluster}
+            if isinstance(wish.want, RouteWant):
+                kinds |= _SHARED
+            wish.versions = {kind: wanted[kind][name].version for kind, name in kinds.items()}
+        self._unpublished.clear()
+        for gone in self._removed.values():
+            if not gone.version:
+                current = wanted[ENDPOINTS].get(gone.want.cluster)
+                if isinstance(gone.want, RouteWant):
+                    current = wanted[ROUTES][translate_listener.ROUTES]
+                gone.version = current.version if current is not None else self._xds.catalogue.version
+
+    def _listener(self) -> bytes:
+        return proto.encode(_message(LISTENER), translate_listener.listener(self._gateway))
+
+    def _runtime(self) -> Change:
+        return Change(RUNTIME, RUNTIME_LAYER, proto.encode(_message(RUNTIME), {"name": RUNTIME_LAYER, "layer": {}}))
+
+    # -- news ------------------------------------------------------------------------------------------------------
+
+    def _on_news(self, moved: set[tuple[str, str]]) -> None:
+        self._stir.set()
+        kinds = {kind for kind, _ in moved}
+        if ROUTES in kinds:
+            self._on_routes()
+        for key, gone in list(self._removed.items()):
+            if self._is_removed(gone):
+                del self._removed[key]
+                self._changes.emit([key])
+        if not moved:
+            self._changes.emit(self._wishes)
+        elif LISTENER in kinds:
+            self._changes.emit(key for key, wish in self._wishes.items() if isinstance(wish.want, RouteWant))
+        elif ROUTES in kinds:
+            self._tell_of_routes()
+        for name in {name for kind, name in moved if kind in (CLUSTER, ENDPOINTS)}:
+            self._tell_of_cluster(name)
+
+    def _tell_of_routes(self) -> None:
+        self._changes.emit(self._unconfirmed_routes)
+        for key in list(self._unconfirmed_routes):
+            if self._is_confirmed(self._wishes[key], self._wishes[key].want.cluster):
+                self._unconfirmed_routes.discard(key)
+
+    def _tell_of_cluster(self, name: str) -> None:
+        """Only of those that waited for it: a wave over n endpoints must not cost n times n."""
+        cluster = self._clusters.get(name)
+        if cluster is None:
+            return
+        self._changes.emit(cluster.unconfirmed)
+        for key in list(cluster.unconfirmed):
+            if self._is_confirmed(self._wishes[key], name):
+                cluster.unconfirmed.discard(key)
+
+    def _on_routes(self) -> None:
+        wanted = self._xds.catalogue.wanted[ROUTES][translate_listener.ROUTES]
+        confirmed = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
+        refusal = self._xds.refusal(ROUTES, translate_listener.ROUTES)
+        if refusal:
+            self._routes_dirty |= self._table.was_refused(refusal)
+        elif confirmed is not None and confirmed.version == wanted.version and not self._routes_dirty:
+            self._routes_dirty = self._table.was_confirmed()
+        if self._routes_dirty:
+            self._flush_soon()
+
+    # -- health ----------------------------------------------------------------------------------------------------
+
+    async def _poll_for_ever(self) -> None:
+        """Hints only: who asks gets a reading of their own."""
+        last: dict[ResourceKey, HostStatus | None] = {}
+        asked_listener_at = self._clock.monotonic()
+        while True:
+            if self.listener_problem() and self._clock.monotonic() - asked_listener_at >= LISTENER_RETRY_SECONDS:
+                asked_listener_at = self._clock.monotonic()
+                change = Change(LISTENER, translate_listener.LISTENER, self._listener())
+                self._xds.publish([change], again=True)
+            self._stir.clear()
+            if self._xds.connected and self._clusters:
+                last, restless = await self._look(last)
+                pause = POLL_FAST_SECONDS if restless else POLL_SLOW_SECONDS
+            else:
+                pause = POLL_SLOW_SECONDS
+            await self._rest(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        """Something new ends a long rest early, but never hurries the fast one."""
+        await self._clock.sleep(min(seconds, POLL_FAST_SECONDS / 2))
+        if seconds <= POLL_FAST_SECONDS:
+            await self._clock.sleep(seconds / 2)
+            return
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        stirred = asyncio.ensure_future(self._stir.wait())
+        try:
+            await asyncio.wait({sleeper, stirred}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            stirred.cancel()
+
+    async def _look(
+        self, last: dict[ResourceKey, HostStatus | None]
+    ) -> tuple[dict[ResourceKey, HostStatus | None], bool]:
+        try:
+            reading = await self._admin.read()
+        except AdminUnavailable:
+            return last, False
+        now = self._clock.monotonic()
+        seen: dict[ResourceKey, HostStatus | None] = {}
+        changed: list[ResourceKey] = []
+        restless = False
+        for key, wish in self._wishes.items():
+            if not isinstance(wish.want, EndpointWant):
+                continue
+            host = reading.host(wish.want.cluster, (wish.want.address, wish.want.port))
+            seen[key] = host
+            before = last.get(key)
+            if key not in last or _essence(before) != _essence(host):
+                changed.append(key)
+            restless = restless or (_is_restless(wish.want, host) and now - wish.since < RESTLESS_SECONDS)
+        self._changes.emit(changed)
+        return seen, restless
+
+
+def _essence(host: HostStatus | None) -> tuple[bool, bool] | None:
+    return None if host is None else (host.healthy, host.active_requests == 0)
+
+
+def _is_restless(want: EndpointWant, host: HostStatus | None) -> bool:
+    match want.state:
+        case EndpointState.ACTIVE:
+            return host is None or not host.healthy
+        case EndpointState.DRAINING:
+            return host is not None
+        case EndpointState.UNHEALTHY:
+            return False
+
+
+def _facts(want: EndpointWant, reading: Reading, confirmed_at: float) -> EndpointFacts:
+    host = reading.host(want.cluster, (want.address, want.port))
+    if host is None:
+        return EndpointFacts(acknowledged=True)
+    active = host.active_requests
+    if want.state == EndpointState.DRAINING and reading.started_at < confirmed_at + WORKERS_FOLLOW_SECONDS:
+        active = max(active, 1)
+    return EndpointFacts(acknowledged=True, healthy=host.healthy, active_requests=active)
+
+
+def _check(want: RouteWant | EndpointWant) -> None:
+    """What Envoy would refuse together with its neighbours is refused here alone."""
+    if not want.cluster or len(want.cluster) > 200:
+        raise ProviderFailure("A cluster name has 1 to 200 characters.", retryable=False)
+    problems: list[str] = []
+    if isinstance(want, EndpointWant):
+        if not translate.is_address(want.address):
+            problems.append(f"{want.address!r} is not an IP address")
+        if not 0 < want.port < 65536 or not 0 <= want.probe_port < 65536:
+            problems.append(f"{want.port} is not a port")
+    else:
+        problems += [problem for host in want.hosts if (problem := translate_routes.host_problem(host))]
+        problems += [problem for problem in [translate_routes.prefix_problem(want.path_prefix)] if problem]
+    if problems:
+        raise ProviderFailure("; ".join(problems), retryable=False, next_step="Correct it in the service's route.")
+
+
+def _message(kind: str) -> str:
+    return kind.removeprefix(proto.TYPE_PREFIX)
+
+
+def _describe(want: RouteWant | EndpointWant) -> str:
+    if isinstance(want, RouteWant):
+        return f"route {', '.join(want.hosts)}{want.path_prefix} to {want.cluster}"
+    return f"endpoint {want.address}:{want.port} of {want.cluster}, {want.state}"

@@ -1,0 +1,187 @@
+"""What Envoy says of its endpoints, read over its admin socket.
+
+One reading serves everybody who asks within some milliseconds, but never somebody who needs to know what was true after
+a moment that the reading cannot have seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from spinyard.ports.clock import Clock
+
+FRESH_SECONDS = 0.015
+CALL_TIMEOUT_SECONDS = 2.0
+BODY_BYTES_MAX = 256 << 20
+
+Address = tuple[str, int]
+
+
+class AdminUnavailable(Exception):
+    """Envoy does not answer on its admin socket; nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    healthy: bool
+    active_requests: int
+    requests_total: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`started_at`: monotonic; what was confirmed before it is in it."""
+
+    started_at: float
+    hosts: Mapping[tuple[str, Address], HostStatus]
+
+    def host(self, cluster: str, address: Address) -> HostStatus | None:
+        return self.hosts.get((cluster, address))
+
+
+class Admin:
+    def __init__(self, socket: Path, clock: Clock) -> None:
+        self._socket = socket
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+        self._last: Reading | None = None
+        self._under_way: asyncio.Task[Reading] | None = None
+        self._under_way_since = 0.0
+
+    async def close(self) -> None:
+        if self._under_way is not None:
+            self._under_way.cancel()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def read(self, *, after: float = 0.0) -> Reading:
+        """A reading started at `after` (monotonic) or later, at most FRESH_SECONDS old. Raises AdminUnavailable."""
+        now = self._clock.monotonic()
+        if self._last is not None and self._last.started_at >= max(after, now - FRESH_SECONDS):
+            return self._last
+        if self._under_way is None or self._under_way.done() or self._under_way_since < after:
+            self._under_way_since = now
+            self._under_way = asyncio.ensure_future(self._read_clusters(now))
+        return await asyncio.shield(self._under_way)
+
+    async def counters(self, pattern: str) -> dict[str, int]:
+        """Counters and gauges whose name matches the regular expression, as they stand. Raises AdminUnavailable."""
+        body = await self._get("/stats", {"format": "json", "filter": pattern})
+        stats = msgspec.json.decode(body).get("stats", [])
+        return {entry["name"]: int(entry["value"]) for entry in stats if isinstance(entry.get("value"), int)}
+
+    async def is_ready(self) -> bool:
+        """Envoy says LIVE: it has its first configuration. Raises AdminUnavailable when it says nothing."""
+        return (await self._get("/server_info", {})).find(b'"state": "LIVE"') >= 0
+
+    async def _read_clusters(self, now: float) -> Reading:
+        body = await self._get("/clusters", {"format": "json"})
+        self._last = Reading(now, MappingProxyType(parse_clusters(body)))
+        return self._last
+
+    async def _get(self, path: str, query: Mapping[str, str]) -> bytes:
+        try:
+            async with self._connected().get(f"http://envoy{path}", params=query) as answer:
+                if answer.status != 200:
+                    raise AdminUnavailable(f"Envoy's admin answered {answer.status} to {path}")
+                return await answer.content.read(BODY_BYTES_MAX)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise AdminUnavailable(f"Envoy's admin does not answer: {str(error) or type(error).__name__}") from error
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(path=str(self._socket)),
+                timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_SECONDS),
+                auto_decompress=False,
+            )
+        return self._session
+
+
+class _SocketAddress(msgspec.Struct):
+    address: str = ""
+    port_value: int = 0
+
+
+class _Address(msgspec.Struct):
+    socket_address: _SocketAddress = msgspec.field(default_factory=_SocketAddress)
+
+
+class _Stat(msgspec.Struct):
+    name: str
+    value: str = "0"
+
+
+class _Health(msgspec.Struct):
+    eds_health_status: str = "HEALTHY"
+    failed_active_health_check: bool = False
+    failed_outlier_check: bool = False
+    failed_active_degraded_check: bool = False
+    pending_dynamic_removal: bool = False
+    pending_active_hc: bool = False
+
+
+class _Host(msgspec.Struct):
+    address: _Address = msgspec.field(default_factory=_Address)
+    stats: list[_Stat] = []
+    health_status: _Health = msgspec.field(default_factory=_Health)
+
+
+class _Cluster(msgspec.Struct):
+    name: str = ""
+    host_statuses: list[_Host] = []
+
+
+class _Clusters(msgspec.Struct):
+    cluster_statuses: list[_Cluster] = []
+
+
+_CLUSTERS = msgspec.json.Decoder(_Clusters)
+
+
+def parse_clusters(body: bytes) -> dict[tuple[str, Address], HostStatus]:
+    """`/clusters?format=json` by (cluster, address). Raises AdminUnavailable for what is not that."""
+    try:
+        clusters = _CLUSTERS.decode(body)
+    except msgspec.MsgspecError as error:
+        raise AdminUnavailable(f"Envoy's admin said something we do not understand: {error}") from error
+    return {
+        (cluster.name, (host.address.socket_address.address, host.address.socket_address.port_value)): _status(host)
+        for cluster in clusters.cluster_statuses
+        for host in cluster.host_statuses
+    }
+
+
+def _status(host: _Host) -> HostStatus:
+    stats = {stat.name: int(stat.value) for stat in host.stats if stat.name in ("rq_active", "rq_total")}
+    why = _unhealthy_because(host.health_status)
+    return HostStatus(not why, stats.get("rq_active", 0), stats.get("rq_total", 0), why)
+
+
+def _unhealthy_because(health: _Health) -> str:
+    if health.pending_dynamic_removal:
+        return "being removed"
+    if health.pending_active_hc:
+        return "not checked yet"
+    if health.failed_active_health_check:
+        return "health check failed"
+    if health.failed_outlier_check:
+        return "no connection to it could be made lately"
+    if health.eds_health_status not in ("HEALTHY", "UNKNOWN"):
+        return health.eds_health_status.lower()
+    return ""
+
+
+def as_dict(reading: Reading) -> dict[str, Any]:
+    """For people: doctor and describe."""
+    return {f"{cluster} {host}:{port}": status for (cluster, (host, port)), status in reading.hosts.items()}

@@ -1,0 +1,203 @@
+"""PURE. The gateway's listener: what is the same for every route.
+
+Follows Envoy's advice for edge proxies; the words a caller meets when there is no route or no instance stand here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from spinyard.proxy.translate import ADS, BUFFER_BYTES_MAX, TYPES
+
+Dict = dict[str, Any]
+
+LISTENER = "gateway"
+ROUTES = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where users come in. Certificate and key: PEM files, both or none."""
+
+    address: str
+    port: int
+    certificate_file: str = ""
+    key_file: str = ""
+
+
+def gateway_of(address: str, certificate_file: str = "", key_file: str = "") -> Gateway:
+    """From `host:port` (`[::1]:8080` for IPv6; no host: loopback). Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    host = {"": "127.0.0.1", "localhost": "127.0.0.1", "*": "0.0.0.0"}.get(host, host.strip("[]"))
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    if bool(certificate_file) != bool(key_file):
+        raise ValueError("TLS needs a certificate and a key, only one of them was given")
+    return Gateway(host, int(port), certificate_file, key_file)
+
+
+def listener(gateway: Gateway) -> Dict:
+    chain: Dict = {
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _http_connections()}]
+    }
+    if gateway.certificate_file:
+        chain["transport_socket"] = _tls(gateway)
+    return {
+        "name": LISTENER,
+        "address": {"socket_address": {"address": gateway.address, "port_value": gateway.port}},
+        # With SO_REUSEPORT a second Envoy on the same port would not be refused, and take half of the requests.
+        "enable_reuse_port": False,
+        "connection_balance_config": {"exact_balance": {}},
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES_MAX,
+        "filter_chains": [chain],
+    }
+
+
+def _tls(gateway: Gateway) -> Dict:
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": TYPES + "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+                "tls_certificates": [
+                    {
+                        "certificate_chain": {"filename": gateway.certificate_file},
+                        "private_key": {"filename": gateway.key_file},
+                    }
+                ],
+            },
+        },
+    }
+
+
+def _http_connections() -> Dict:
+    return {
+        "@type": TYPES + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "codec_type": "AUTO",
+        "rds": {"route_config_name": ROUTES, "config_source": ADS},
+        "use_remote_address": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": True,
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "early_header_mutation_extensions": [_strip_outsiders_headers()],
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": TYPES + "envoy.extensions.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            }
+        ],
+        "common_http_protocol_options": {
+            "idle_timeout": "3600s",
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": 200,
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 100,
+            "initial_stream_window_size": 1 << 16,
+            "initial_connection_window_size": 1 << 20,
+            "allow_connect": True,
+        },
+        "max_request_headers_kb": 60,
+        "request_headers_timeout": "10s",
+        # Until the whole request is there, or the answer has begun.
+        "request_timeout": "300s",
+        # Until a route is chosen; the routes have their own, longer one, for streams that are silent for a while.
+        "stream_idle_timeout": "300s",
+        "drain_timeout": "5s",
+        "delayed_close_timeout": "1s",
+        "local_reply_config": local_replies(),
+    }
+
+
+def _strip_outsiders_headers() -> Dict:
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {
+            "@type": TYPES + "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            "mutations": [
+                {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+                for prefix in ("x-envoy-", "x-spinyard-")
+            ],
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    flags: tuple[str, ...]
+    code: str
+    title: str
+    detail: str
+    retryable: bool
+
+
+_REPLIES = (
+    _Reply(
+        ("NR",),
+        "no_route",
+        "No route",
+        "No route takes this host and path. See the routes with: spinyard get service",
+        False,
+    ),
+    _Reply(
+        ("UH", "NC"),
+        "no_instance",
+        "No instance",
+        "The service of this route has no instance that is ready. It is known to be so only now; try again.",
+        True,
+    ),
+    _Reply(
+        ("UF",),
+        "instance_unreachable",
+        "Instance unreachable",
+        "No connection to an instance of this service could be made; nothing of the request was sent.",
+        True,
+    ),
+    _Reply(("UO",), "overloaded", "Overloaded", "Too many requests to this service at once.", True),
+    _Reply(
+        ("UC", "UR", "URX", "LR"),
+        "connection_lost",
+        "Connection lost",
+        "The connection to the instance was lost before it answered; the request may have been carried out.",
+        False,
+    ),
+    _Reply(
+        ("UT", "SI"), "timeout", "Timeout", "The instance did not answer within the time limit of the route.", False
+    ),
+)
+
+
+def local_replies() -> Dict:
+    """Only what Envoy itself says; an application's own 404 or 503 passes untouched."""
+    return {"mappers": [_mapper(reply) for reply in _REPLIES]}
+
+
+def _mapper(reply: _Reply) -> Dict:
+    result: Dict = {
+        "filter": {"response_flag_filter": {"flags": list(reply.flags)}},
+        "body_format_override": {
+            "json_format": {
+                "type": f"https://spinyard.dev/problems/{reply.code}",
+                "title": reply.title,
+                "status": "%RESPONSE_CODE%",
+                "code": reply.code,
+                "detail": reply.detail,
+                "retryable": reply.retryable,
+                "host": "%REQ(:AUTHORITY):200%",
+                "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH):200%",
+            },
+            "content_type": "application/problem+json",
+        },
+    }
+    if reply.retryable:
+        result["headers_to_add"] = [
+            {"header": {"key": "retry-after", "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ]
+    return result

@@ -1,0 +1,129 @@
+"""PURE. Route wants to virtual hosts.
+
+Which route gets a request: the most specific host first (`shop.example.com`, then `*.example.com`, then `*`), within a
+host the longest path prefix, by whole path segments; a request that no route of its own host takes falls to the wider
+hosts. The first of two routes with the same host and prefix keeps it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from spinyard.core.want import RouteWant
+
+Dict = dict[str, Any]
+
+ANY_HOST = "*"
+# The whole body of a request is held for a retry only up to here; a longer one is not retried.
+RETRY_BODY_BYTES_MAX = 1 << 20
+STREAM_IDLE_TIMEOUT = "3600s"
+PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+
+_HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_PREFIX = re.compile(r"(/[^/?#\s]+)*/?")
+
+
+def host_problem(host: str) -> str:
+    """Why this cannot be the host of a route, or empty."""
+    if len(host) <= 253 and _HOST.fullmatch(host.lower()):
+        return ""
+    return f"{host[:80]!r} is not a host name, *.suffix or * (without scheme, port and path)"
+
+
+def prefix_problem(prefix: str) -> str:
+    """Why this cannot be the path prefix of a route, or empty."""
+    if len(prefix) <= 1024 and prefix.startswith("/") and prefix.isascii() and _PREFIX.fullmatch(prefix):
+        return ""
+    return f"{prefix[:80]!r} is not a path prefix: it starts with / and has no //, ?, # or spaces"
+
+
+def domains_of(want: RouteWant) -> tuple[str, ...]:
+    """The hosts of a route, in Envoy's form. No host named: none, the cluster exists without a route to it."""
+    return tuple(dict.fromkeys(host.lower() for host in want.hosts))
+
+
+def prefix_of(want: RouteWant) -> str:
+    return want.path_prefix.rstrip("/") or "/"
+
+
+def fallbacks(domain: str) -> tuple[str, ...]:
+    """The wider domains a request of `domain` falls to, most specific first: a.b.c -> *.b.c, *.c, *."""
+    if domain == ANY_HOST:
+        return ()
+    labels = domain.removeprefix("*.").split(".")
+    first = 0 if domain.startswith("*.") else 1
+    wider = ["*." + ".".join(labels[start:]) for start in range(first, len(labels))]
+    return (*(name for name in wider if name != domain), ANY_HOST)
+
+
+def winners(routes: Iterable[RouteWant]) -> list[RouteWant]:
+    """The routes of one domain, longest prefix first; of equal ones the first."""
+    by_prefix: dict[str, RouteWant] = {}
+    for want in routes:
+        by_prefix.setdefault(prefix_of(want), want)
+    return [by_prefix[prefix] for prefix in sorted(by_prefix, key=lambda text: (-len(text), text))]
+
+
+def virtual_host(domain: str, routes_of: Mapping[str, Sequence[RouteWant]]) -> Dict:
+    """Everything a request of this domain can meet. `routes_of`: the wants of each domain, in the order they came."""
+    ordered = [want for name in (domain, *fallbacks(domain)) for want in winners(routes_of.get(name, ()))]
+    seen: dict[str, RouteWant] = {}
+    for want in ordered:
+        seen.setdefault(prefix_of(want), want)
+    return {
+        "name": domain,
+        "domains": [domain],
+        "routes": [variant for want in seen.values() for variant in _variants(want)],
+    }
+
+
+def _variants(want: RouteWant) -> list[Dict]:
+    """Two of each: a request that is unsafe to repeat may be repeated only if nothing of it was sent."""
+    unsafe = [
+        {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}, "invert_match": True},
+        {"name": "idempotency-key", "present_match": True, "invert_match": True},
+    ]
+    return [
+        {
+            "match": {**_path_match(want), "headers": unsafe},
+            "route": _action(want, "connect-failure,refused-stream,reset-before-request"),
+            "request_body_buffer_limit": RETRY_BODY_BYTES_MAX,
+        },
+        {
+            "match": _path_match(want),
+            "route": _action(want, "connect-failure,refused-stream,reset"),
+            "request_body_buffer_limit": RETRY_BODY_BYTES_MAX,
+        },
+    ]
+
+
+def _path_match(want: RouteWant) -> Dict:
+    prefix = prefix_of(want)
+    return {"prefix": "/"} if prefix == "/" else {"path_separated_prefix": prefix}
+
+
+def _action(want: RouteWant, retry_on: str) -> Dict:
+    return {
+        **_target(want),
+        "timeout": f"{max(want.timeout_seconds, 0.0):.3f}s",
+        "idle_timeout": STREAM_IDLE_TIMEOUT,
+        "retry_policy": {
+            "retry_on": retry_on,
+            "num_retries": 3,
+            "retry_host_predicate": [
+                {
+                    "name": "envoy.retry_host_predicates.previous_hosts",
+                    "typed_config": {"@type": PREVIOUS_HOSTS},
+                }
+            ],
+            "host_selection_retry_max_attempts": 5,
+            "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
+        },
+    }
+
+
+def _target(want: RouteWant) -> Dict:
+    """Where the requests go: one cluster. The place where sides and weights come in."""
+    return {"cluster": want.cluster, "cluster_not_found_response_code": "SERVICE_UNAVAILABLE"}

@@ -1,0 +1,368 @@
+"""PURE. What one Envoy was told, what it confirmed, and what it may be told next.
+
+The protocol's order, where it is easy to be wrong:
+
+* Additions go clusters, endpoints, listeners, routes, and removals the other way round, each waiting until the kinds
+  before it are confirmed as of the same version; so no route ever names a cluster that is not there yet.
+* One update in flight per kind. A refused update of several resources is sent again in halves, until the one that is
+  refused stands alone; then it is left out, its text is kept, and the others go on.
+* Envoy confirms clusters only when they are warm: they have their endpoints, and these were checked once. So the
+  endpoints wait for nothing but the question for them; and as a changed cluster is a new one inside Envoy, waiting for
+  its endpoints without asking for them again, they are sent again right behind the change.
+* Versions read `number.digest`. The number only grows; after a new connection the digest tells what Envoy has already,
+  so a restart of the control plane sends nothing that did not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+TYPES = "type.googleapis.com/"
+RUNTIME = TYPES + "envoy.service.runtime.v3.Runtime"
+CLUSTER = TYPES + "envoy.config.cluster.v3.Cluster"
+ENDPOINTS = TYPES + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER = TYPES + "envoy.config.listener.v3.Listener"
+ROUTES = TYPES + "envoy.config.route.v3.RouteConfiguration"
+
+ORDER = (RUNTIME, CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+WILDCARD = frozenset({CLUSTER, LISTENER})
+RESOURCES_PER_UPDATE_MAX = 500
+SUBSCRIPTIONS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    name: str
+    version: int
+    digest: str
+    body: bytes
+
+    @property
+    def version_text(self) -> str:
+        return f"{self.version}.{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One wish: this body under this name; None takes it away."""
+
+    kind: str
+    name: str
+    body: bytes | None
+
+
+class Catalogue:
+    """Everything that is wanted, the same for every Envoy. `version` grows with each change and never goes back."""
+
+    def __init__(self, first_version: int) -> None:
+        self.version = first_version
+        self.wanted: dict[str, dict[str, Resource]] = {kind: {} for kind in ORDER}
+
+    def publish(self, changes: Iterable[Change], *, again: bool = False) -> list[Change]:
+        """Take the changes in as one new version; those that change nothing are left out. Returns the others.
+
+        `again`: also what is the same counts as changed, to ask Envoy once more for what it refused.
+        """
+        real = [change for change in changes if again or self._differs(change)]
+        if real:
+            self.version += 1
+        for change in real:
+            if change.body is None:
+                del self.wanted[change.kind][change.name]
+            else:
+                resource = Resource(change.name, self.version, digest_of(change.body), change.body)
+                self.wanted[change.kind][change.name] = resource
+        return real
+
+    def _differs(self, change: Change) -> bool:
+        now = self.wanted[change.kind].get(change.name)
+        return now is not None if change.body is None else now is None or now.body != change.body
+
+
+def digest_of(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    kind: str
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    initial_versions: tuple[tuple[str, str], ...] = ()
+    nonce: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    kind: str
+    nonce: str
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...]
+    version: int
+
+    @property
+    def names(self) -> list[str]:
+        return [*(resource.name for resource in self.resources), *self.removed]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """`at`: when the word of Envoy came, on the monotonic clock."""
+
+    version: int
+    digest: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    version: int
+    text: str
+
+
+@dataclass(slots=True)
+class _Kind:
+    """`dirty`: names where what Envoy confirmed is not what is wanted, and was not refused either.
+    `owes_first`: Envoy waits for the first answer to a wildcard, also for an empty one, before it goes on.
+    `again`: to be sent once more whatever becomes of the update in flight."""
+
+    opened: bool = False
+    owes_first: bool = False
+    wildcard: bool = False
+    subscribed: set[str] = field(default_factory=set)
+    confirmed: dict[str, Confirmed] = field(default_factory=dict)
+    refused: dict[str, Refused] = field(default_factory=dict)
+    dirty: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
+    in_flight: Update | None = None
+    halves: deque[list[str]] = field(default_factory=deque)
+
+    def takes(self, name: str) -> bool:
+        return self.wildcard or name in self.subscribed
+
+
+class Stream:
+    """One connected Envoy. Feed it `receive` and `changed`, send what `take` gives; `news` names what moved."""
+
+    def __init__(self, catalogue: Catalogue, node: str) -> None:
+        self.node = node
+        self.news: list[tuple[str, str]] = []
+        self._catalogue = catalogue
+        self._kinds = {kind: _Kind() for kind in ORDER}
+        self._nonce = 0
+
+    # -- asked by the server ---------------------------------------------------------------------------------------
+
+    def confirmed(self, kind: str, name: str) -> Confirmed | None:
+        return self._kinds[kind].confirmed.get(name)
+
+    def refusal(self, kind: str, name: str) -> str:
+        """Why the resource as it is wanted now was refused, or empty."""
+        wanted, refused = self._catalogue.wanted[kind].get(name), self._kinds[kind].refused.get(name)
+        return refused.text if wanted and refused and refused.version == wanted.version else ""
+
+    def holds(self, kind: str, name: str) -> bool:
+        """Envoy has it, or may have it."""
+        return not self._kinds[kind].opened or self._was_sent(kind, name)
+
+    def is_settled(self, version: int) -> bool:
+        """Everything wanted up to this version was confirmed or refused, after a first exchange."""
+        if not all(self._kinds[kind].opened for kind in WILDCARD):
+            return False
+        if self._kinds[LISTENER].confirmed and not self._kinds[ROUTES].opened:
+            return False
+        return not any(self._is_behind(kind, version) for kind in ORDER)
+
+    # -- driven by the server --------------------------------------------------------------------------------------
+
+    def receive(self, request: Request, now: float) -> None:
+        state = self._kinds.get(request.kind)
+        if state is None:
+            return
+        if state.in_flight is not None and request.nonce == state.in_flight.nonce:
+            update, state.in_flight = state.in_flight, None
+            if request.error:
+                self._refuse(state, update, request.error)
+            else:
+                self._confirm(state, update, now)
+        self._unsubscribe(state, request.unsubscribe)
+        if not state.opened:
+            self._open(request, state, now)
+        else:
+            self._subscribe(request.kind, state, request.subscribe)
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            state = self._kinds[change.kind]
+            state.refused.pop(change.name, None)
+            if change.body is None and change.kind == ENDPOINTS:
+                # Envoy ignores it; they go with their cluster.
+                state.dirty.discard(change.name)
+            elif change.body is None and not self._was_sent(change.kind, change.name):
+                state.dirty.discard(change.name)
+            elif state.opened and (state.takes(change.name) or change.kind == ENDPOINTS):
+                state.dirty.add(change.name)
+
+    def take(self) -> list[Update]:
+        """What may be sent now; it counts as sent."""
+        return [update for kind in ORDER if (update := self._next(kind)) is not None]
+
+    # -- what may go out -------------------------------------------------------------------------------------------
+
+    def _next(self, kind: str) -> Update | None:
+        state = self._kinds[kind]
+        if not state.opened or state.in_flight is not None or not (state.dirty or state.owes_first):
+            return None
+        wanted = self._catalogue.wanted[kind]
+        names = self._candidates(state)
+        added = tuple(wanted[name] for name in names if name in wanted)
+        removed = tuple(name for name in names if name not in wanted)
+        version = max((resource.version for resource in added), default=self._catalogue.version)
+        earlier_kinds = () if kind == ENDPOINTS else ORDER[: ORDER.index(kind)]
+        if any(self._waits(earlier, version) for earlier in earlier_kinds):
+            added = ()
+        if removed and not self._may_remove(kind):
+            removed = ()
+        if not added and not removed and not (state.owes_first and not names):
+            return None
+        state.owes_first = False
+        state.again.difference_update(resource.name for resource in added)
+        if kind == CLUSTER:
+            self._owe_endpoints(added)
+        self._nonce += 1
+        state.in_flight = Update(kind, str(self._nonce), added, removed, version)
+        return state.in_flight
+
+    def _was_sent(self, kind: str, name: str) -> bool:
+        state = self._kinds[kind]
+        return name in state.confirmed or (state.in_flight is not None and name in state.in_flight.names)
+
+    def _candidates(self, state: _Kind) -> Sequence[str]:
+        while state.halves:
+            half = [name for name in state.halves.popleft() if name in state.dirty and state.takes(name)]
+            if half:
+                return half
+        return sorted(name for name in state.dirty if state.takes(name))[:RESOURCES_PER_UPDATE_MAX]
+
+    def _may_remove(self, kind: str) -> bool:
+        """Nothing behind this kind may still name what is removed; a newly connected Envoy must have asked first."""
+        listeners, routes = self._kinds[LISTENER], self._kinds[ROUTES]
+        if not listeners.opened or (listeners.confirmed and not routes.opened):
+            return False
+        return not any(self._waits(later, self._catalogue.version) for later in ORDER[ORDER.index(kind) + 1 :])
+
+    def _is_behind(self, kind: str, version: int) -> bool:
+        """Envoy has something older than `version` that must change, or lacks something as old."""
+        state, wanted = self._kinds[kind], self._catalogue.wanted[kind]
+        for name in state.dirty:
+            confirmed = state.confirmed.get(name)
+            if confirmed is not None and confirmed.version < version:
+                return True
+            if kind == ENDPOINTS and name not in self._kinds[CLUSTER].confirmed:
+                continue
+            if confirmed is None and name in wanted and wanted[name].version <= version:
+                return True
+        return False
+
+    def _waits(self, kind: str, version: int) -> bool:
+        """Something of this kind, wanted at or before `version` or never confirmed at all, is still on its way.
+
+        A resource that is replaced again and again must not hold up the kinds behind it for ever.
+        """
+        state, wanted = self._kinds[kind], self._catalogue.wanted[kind]
+        for name in state.dirty:
+            if kind == ENDPOINTS and name not in self._kinds[CLUSTER].confirmed:
+                continue  # its cluster was refused, or is waited for already
+            if name in wanted and (wanted[name].version <= version or name not in state.confirmed):
+                return True
+        return False
+
+    # -- what came in ----------------------------------------------------------------------------------------------
+
+    def _open(self, request: Request, state: _Kind, now: float) -> None:
+        state.opened = True
+        names = set(request.subscribe)
+        state.wildcard = request.kind in WILDCARD and (not names or "*" in names)
+        state.owes_first = state.wildcard
+        state.subscribed = names - {"*"}
+        wanted = self._catalogue.wanted[request.kind]
+        for name, text in request.initial_versions[:SUBSCRIPTIONS_MAX]:
+            digest = text.rpartition(".")[2]
+            same = name in wanted and wanted[name].digest == digest
+            version = wanted[name].version if same else 0
+            state.confirmed[name] = Confirmed(version, digest, now)
+            if not same:
+                state.dirty.add(name)
+            self.news.append((request.kind, name))
+        state.dirty |= {name for name in wanted if state.takes(name) and name not in state.confirmed}
+        state.dirty |= state.subscribed - wanted.keys()
+
+    def _subscribe(self, kind: str, state: _Kind, names: Sequence[str]) -> None:
+        """A name asked for again is sent again, the same or not; one that does not exist is answered as removed."""
+        if "*" in names:
+            state.wildcard = kind in WILDCARD
+            state.dirty |= {name for name in self._catalogue.wanted[kind] if name not in state.confirmed}
+        for name in names:
+            if name == "*" or len(state.subscribed) >= SUBSCRIPTIONS_MAX:
+                continue
+            state.subscribed.add(name)
+            state.confirmed.pop(name, None)
+            state.dirty.add(name)
+
+    def _unsubscribe(self, state: _Kind, names: Sequence[str]) -> None:
+        for name in names:
+            state.subscribed.discard(name)
+            if not state.takes(name):
+                state.confirmed.pop(name, None)
+                state.refused.pop(name, None)
+                state.dirty.discard(name)
+                state.again.discard(name)
+
+    def _confirm(self, state: _Kind, update: Update, now: float) -> None:
+        wanted = self._catalogue.wanted[update.kind]
+        for resource in update.resources:
+            if not state.takes(resource.name):
+                continue
+            state.confirmed[resource.name] = Confirmed(resource.version, resource.digest, now)
+            state.refused.pop(resource.name, None)
+            current = wanted.get(resource.name)
+            is_current = current is not None and current.version == resource.version
+            if is_current and resource.name not in state.again:
+                state.dirty.discard(resource.name)
+            else:
+                state.dirty.add(resource.name)
+        for name in update.removed:
+            state.confirmed.pop(name, None)
+            if name not in wanted:
+                state.dirty.discard(name)
+        self.news.extend((update.kind, name) for name in update.names)
+
+    def _owe_endpoints(self, clusters: Iterable[Resource]) -> None:
+        """Of those clusters that Envoy had already; for a new one it asks."""
+        endpoints = self._kinds[ENDPOINTS]
+        for cluster in clusters:
+            if cluster.name in endpoints.subscribed and cluster.name in self._catalogue.wanted[ENDPOINTS]:
+                endpoints.again.add(cluster.name)
+                endpoints.dirty.add(cluster.name)
+
+    def _refuse(self, state: _Kind, update: Update, text: str) -> None:
+        names = update.names
+        if len(names) > 1:
+            middle = len(names) // 2
+            state.halves.extend((names[:middle], names[middle:]))
+            return
+        if not names:
+            return
+        name = names[0]
+        state.dirty.discard(name)
+        current = self._catalogue.wanted[update.kind].get(name)
+        if current is not None:
+            version = update.resources[0].version if update.resources else current.version
+            state.refused[name] = Refused(version, text)
+            if current.version != version:
+                state.dirty.add(name)
+        self.news.append((update.kind, name))
