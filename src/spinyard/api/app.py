@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from prometheus_client import CollectorRegistry
 
 from spinyard.api.apply import add_apply_route
 from spinyard.api.calls import Calls
@@ -13,8 +14,10 @@ from spinyard.api.documented import components
 from spinyard.api.events import add_event_routes
 from spinyard.api.guard import Guard
 from spinyard.api.installation import add_health_routes, add_installation_routes
+from spinyard.api.metrics import HttpFigures, add_metrics_route
 from spinyard.api.objects import add_object_routes
 from spinyard.api.problems import add_handlers
+from spinyard.api.spins import add_spin_routes
 from spinyard.api.streams import Streams
 from spinyard.api.watch import Watches
 
@@ -31,18 +34,22 @@ def create_app(deps: ApiDeps) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    registry = CollectorRegistry()
     calls = Calls(deps)
     streams = Streams(deps.limits.streams_max)
     watches = Watches(calls, streams)
     router = APIRouter()
     add_object_routes(router, calls, watches)
     add_apply_route(router, calls)
+    add_spin_routes(router, calls, streams)
     add_event_routes(router, calls, watches)
     add_installation_routes(router, calls)
     add_health_routes(router, calls)
+    add_metrics_route(router, calls, registry, streams)
     app.include_router(router)
     add_handlers(app)
     app.add_middleware(Guard, token=deps.token, clock=deps.clock, limits=deps.limits, hosts=deps.hosts)
+    app.add_middleware(HttpFigures, registry=registry, clock=deps.clock)
     app.state.streams = streams
     _document(app)
     return app

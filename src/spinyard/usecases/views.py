@@ -14,7 +14,6 @@ from spinyard.errors import InvalidInput, NotFound
 from spinyard.ports.store import Store, StoredObject, Transaction
 from spinyard.usecases.declared import ObjectId
 
-
 SETTLED: Mapping[Kind, frozenset[str]] = {
     Kind.SERVICE: frozenset({"available"}),
     Kind.JOB: frozenset({"succeeded", "failed"}),
@@ -124,7 +123,7 @@ def is_deleted(stored: StoredObject) -> bool:
 
 
 def is_settled(found: ObjectView) -> bool:
-    """What `?wait` waits for: a Service available, or gone back, at its present generation; a Job at its end; a Spin up."""
+    """What `?wait` waits for: a Service available (or gone back) at this generation; a Job ended; a Spin up."""
     row = found.stored.row
     if found.is_finished or row.kind is Kind.TEMPLATE:
         return True
