@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,22 @@ def load_settings(home: Path) -> Settings:
     if "port_range" in values:
         values["port_range"] = tuple(values["port_range"])
     return Settings(home, **values)
+
+
+@contextmanager
+def kept_settings(settings: Settings) -> Iterator[None]:
+    """Written for the start inside; when that fails, the file is as it was: a wrong option must not stay."""
+    path = settings_path(settings.home)
+    before = path.read_bytes() if path.exists() else None
+    save_settings(settings)
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(before)
+        raise
 
 
 def save_settings(settings: Settings) -> None:

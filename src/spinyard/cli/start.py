@@ -19,7 +19,7 @@ from pathlib import Path
 
 from spinyard.cli.keeper_link import SOCKET_PATH_BYTES_MAX, KeeperLink
 from spinyard.cli.logtail import last_lines, log_of
-from spinyard.cli.settings_file import home_not_writable, make_home, save_settings
+from spinyard.cli.settings_file import home_not_writable, kept_settings, make_home
 from spinyard.client import ServerFile, from_home, read_server_file
 from spinyard.clock import SystemClock
 from spinyard.errors import ServerAlreadyRunning, SpinyardError, SystemFailure, Unreachable
@@ -45,8 +45,8 @@ class Started:
 def ensure_running(settings: Settings, *, replace_server: bool = False) -> Started:
     """Both answer when this returns. `replace_server`: one that runs is refused (ServerAlreadyRunning), one that is
     registered but does not answer is started anew with these settings."""
-    make_home(settings.home)
     _check_socket_path(settings)
+    make_home(settings.home)
     with _only_one_start(settings.home):
         server = answering(settings.home)
         if server is not None:
@@ -54,11 +54,17 @@ def ensure_running(settings: Settings, *, replace_server: bool = False) -> Start
                 raise _already(server, settings.home)
             if KeeperLink(settings.keeper_socket).is_alive():
                 return Started(server, keeper_started=False, server_started=False)
-        save_settings(settings)
-        keeper_started = _ensure_keeper(settings)
+        keeper_started = ensure_keeper(settings)
         if server is not None:
             return Started(server, keeper_started, server_started=False)
-        return Started(_start_server(settings), keeper_started, server_started=True)
+        try:
+            with kept_settings(settings):
+                return Started(_start_server(settings), keeper_started, server_started=True)
+        except SpinyardError:
+            if keeper_started:
+                # A start that failed leaves behind what it found; instances of an earlier one go on.
+                stop_keeper(KeeperLink(settings.keeper_socket), instances=False)
+            raise
 
 
 def answering(home: Path) -> ServerFile | None:
@@ -122,7 +128,8 @@ def _only_one_start(home: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _ensure_keeper(settings: Settings) -> bool:
+def ensure_keeper(settings: Settings) -> bool:
+    """Whether one had to be started. A new one finds what an earlier one left running."""
     link = KeeperLink(settings.keeper_socket)
     if link.is_alive():
         return False

@@ -55,6 +55,10 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 86400)}d{int(seconds % 86400 // 3600)}h"
 
 
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def age(stamp: object, now: float) -> str:
     at = epoch_of(stamp)
     if at is None:

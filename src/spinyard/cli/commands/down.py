@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,8 +19,16 @@ from spinyard.cli.options import COMMON, Common, Timeout
 from spinyard.cli.output import print_data
 from spinyard.cli.progress import Group, Progress, Scene, poll, progress
 from spinyard.cli.settings_file import load_settings
-from spinyard.cli.start import ENVOY, SERVER, ensure_running, process_exists, stop_keeper, stop_supervised
-from spinyard.cli.words import seconds_of
+from spinyard.cli.start import (
+    ENVOY,
+    SERVER,
+    ensure_keeper,
+    ensure_running,
+    process_exists,
+    stop_keeper,
+    stop_supervised,
+)
+from spinyard.cli.words import counted, seconds_of
 from spinyard.client import Client, read_server_file
 from spinyard.errors import NotFound, SpinyardError
 from spinyard.settings import Settings
@@ -63,7 +72,7 @@ def down(
     for key in retained:
         print(f"retained as its file says: {key}")
     if running:
-        print(f"{running} instance{'s go' if running != 1 else ' goes'} on; `spinyard server` finds them again,")
+        print(f"{counted(running, 'instance')} left running; `spinyard server` finds them again,")
         print("`spinyard down --delete` ends them")
     elif delete:
         print("nothing is left")
@@ -117,11 +126,10 @@ class _Sweep:
         open_count = len(resources) - len(self.retained)
         self.left = max(len(owners) + len(spins), open_count)
         groups = [Group(item, spins_of(self._client, item)) for item in owners if item.get("kind") != "Template"]
-        shown.show(
-            Scene(
-                "deleting everything", groups, f"{len(owners)} objects, {len(spins)} spins, {open_count} resources left"
-            )
+        note = ", ".join(
+            (counted(len(owners), "object"), counted(len(spins), "spin"), f"{counted(open_count, 'resource')} left")
         )
+        shown.show(Scene("deleting everything", groups, note))
         return self.left == 0
 
     def _in_order(self, owners: Sequence[Json], spins: Sequence[Json]) -> list[Json]:
@@ -146,6 +154,9 @@ def _stop(settings: Settings) -> tuple[list[str], int]:
     link = KeeperLink(settings.keeper_socket)
     stopped: list[str] = []
     running = 0
+    if not link.is_alive() and _left_by_a_keeper(settings):
+        # What a dead keeper supervised still runs; only a new keeper knows it from other processes.
+        ensure_keeper(settings)
     if link.is_alive():
         # The server first: it would start Envoy again, and nobody may decide anything from here on.
         stopped += ["server"] if stop_supervised(link, SERVER, grace_seconds=SERVER_GRACE_SECONDS) else []
@@ -160,6 +171,13 @@ def _stop(settings: Settings) -> tuple[list[str], int]:
             stopped.insert(0, "server")
     settings.server_file.unlink(missing_ok=True)
     return stopped, running
+
+
+def _left_by_a_keeper(settings: Settings) -> bool:
+    try:
+        return bool(json.loads((settings.run_dir / "supervised.json").read_bytes()))
+    except (OSError, ValueError):
+        return False
 
 
 def _running_instances(link: KeeperLink) -> int:
