@@ -17,6 +17,16 @@ from spinyard.keeper import isolation, kernel
 from spinyard.ports.keeper import EnvEntry
 
 FILE_VALUE_BYTES_MAX: Final = 128 * 1024
+CHANGED_SIGNALS: Final = (
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
+"""by Python, by the keeper or by the shim: the program finds them as any program does"""
 INHERITED: Final = ("PATH", "HOME", "LANG")
 OOM_SCORE: Final = "300"
 """When the machine itself runs out of memory, programs go before the keeper, the server and Envoy."""
@@ -110,9 +120,8 @@ def _reset(output: int) -> None:
     os.dup2(null, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    for number in signal.valid_signals():
-        if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) is not signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
+    for number in CHANGED_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o022)
 

@@ -23,6 +23,7 @@ READ_BYTES: Final = 65536
 TREE_POLL_SECONDS_MAX: Final = 0.1
 DRAIN_BYTES_MAX: Final = 4 << 20
 STOP, KILL = signal.SIGTERM, signal.SIGUSR1
+HANDLED: Final = (STOP, KILL, signal.SIGCHLD, signal.SIGINT)
 FILES_MAX: Final = 16384
 """the keeper keeps its own open files below this"""
 
@@ -68,10 +69,10 @@ def leave_the_keeper(report: int | None) -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     if report is None:
-        os.closerange(3, FILES_MAX)
+        kernel.close_range(3, FILES_MAX)
     else:
-        os.closerange(3, report)
-        os.closerange(report + 1, FILES_MAX)
+        kernel.close_range(3, report - 1)
+        kernel.close_range(report + 1, FILES_MAX)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, KILL)  # a run has nobody to report to without the keeper
     os.setsid()
     kernel.set_name("spinyard-shim")
@@ -81,7 +82,7 @@ def leave_the_keeper(report: int | None) -> None:
 
 def fork() -> int:
     """Signals are held back while two share one set of handlers; each side lets them in when it is ready."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     try:
         pid = os.fork()
     except OSError:
