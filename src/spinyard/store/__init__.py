@@ -1,3 +1,4 @@
+from spinyard.store.restore import restore
 from spinyard.store.store import SqlStore
 
-__all__ = ["SqlStore"]
+__all__ = ["SqlStore", "restore"]

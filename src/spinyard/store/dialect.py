@@ -108,13 +108,13 @@ class Database:
         if os.path.lexists(target):
             raise Conflict(f"{target} exists already", code="already_exists", next_step="give the backup another name")
         try:
-            with self.guard, self.writer.connect() as connection:
+            with self.guard, self.reader.connect() as connection:
                 raw: Any = connection.connection.driver_connection
                 raw.execute("VACUUM INTO ?", (target,))
         except (sqlite3.Error, exc.SQLAlchemyError) as error:
             raise failure_of(error, target) from error
         os.chmod(target, 0o600)
-        _sync_file(target)
+        sync_file(target)
 
     def close(self) -> None:
         self.reader.dispose()
@@ -147,7 +147,7 @@ def _open_sqlite(path: str, module: ModuleType | None) -> Database:
         shared = sa.create_engine("sqlite://", creator=lambda: _connect(driver, path), poolclass=StaticPool)
         _begin_with(shared, "BEGIN IMMEDIATE")
         return Database(words=SQLITE, path=path, writer=shared, reader=shared)
-    lock_file = _lock(path)
+    lock_file = take_lock(path)
     options: dict[str, Any] = {} if module is None else {"module": module}
     try:
         _make_private(path)
@@ -192,7 +192,7 @@ def _begin_with(engine: sa.Engine, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _lock(path: str) -> int:
+def take_lock(path: str) -> int:
     try:
         lock_file = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -215,7 +215,7 @@ def _make_private(path: str) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _sync_file(path: str) -> None:
+def sync_file(path: str) -> None:
     for name in (path, str(Path(path).absolute().parent)):
         descriptor = os.open(name, os.O_RDONLY)
         try:

@@ -72,7 +72,7 @@ def _is_readable(connection: sa.Connection, path: str) -> bool:
     """False: a newer schema that we may use as it is. An empty database is ours to make."""
     if not sa.inspect(connection).has_table("meta"):
         return True
-    known = dict(connection.execute(sa.select(meta.c.name, meta.c.value)).tuples().all())
+    known = dict(connection.execute(sa.select(meta.c.name, meta.c.value)).all())
     needed = int(known.get("min_reader_version", "0"))
     if needed > READER_VERSION:
         raise StoreFailure(

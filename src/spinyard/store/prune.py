@@ -39,7 +39,7 @@ class PruneStatements:
             sa.text(f"DELETE FROM objects WHERE uid IN {uids}"),
         ]
         self.newest = sa.text("SELECT commit_seq FROM sequence WHERE id = 1")
-        self.events = sa.text("SELECT COUNT(*) FROM (SELECT 1 FROM events LIMIT :limit) AS some")
+        self.events = sa.text("SELECT COUNT(*) FROM (SELECT 1 FROM events LIMIT :limit) AS counted")
         self.oldest_events = sa.text(
             "SELECT commit_seq, idx FROM events WHERE commit_seq < :newest ORDER BY commit_seq, idx LIMIT :limit"
         )
