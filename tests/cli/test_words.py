@@ -96,19 +96,14 @@ def test_when_a_service_has_arrived(status: dict[str, object], expected: Verdict
     assert verdict(make_object("Service", "web", **status)) is expected
 
 
-@pytest.mark.parametrize(
-    ("state", "expected"),
-    [
-        ("succeeded", Verdict.DONE),
-        ("failed", Verdict.FAILED),
-        ("running", Verdict.WAITING),
-        ("pending", Verdict.WAITING),
-    ],
-        ("succeeded", Verdict.DONE),
-        ("failed", Verdict.FAILED),
-        ("running", Verdict.WAITING),
-        ("pending", Verdict.WAITING),
-    ],
-)
+JOB_CASES = [
+    ("succeeded", Verdict.DONE),
+    ("failed", Verdict.FAILED),
+    ("running", Verdict.WAITING),
+    ("pending", Verdict.WAITING),
+]
+
+
+@pytest.mark.parametrize(("state", "expected"), JOB_CASES)
 def test_when_a_job_has_arrived(state: str, expected: Verdict) -> None:
     assert verdict(make_object("Job", "load", state=state)) is expected

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from spinyard import errors
 from spinyard.cli.exits import Exit, Usage, tell, wants_json
@@ -41,6 +41,7 @@ COMMANDS: Final = (
     ("version", "about:version", "Versions of this program and of the server.", "About"),
 )
 
+_GROUPS: Final = ("Run", "Change", "Look", "Care", "About")
 _HIDDEN: Final = (("server-process", "server:server_process"),)
 
 
@@ -57,8 +58,10 @@ def make_app() -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    for name, place, help_text, group in COMMANDS:
-        app.command(f"{_COMMANDS}.{place}", name=name, help=help_text, group=group)
+    groups = {name: Group(name, sort_key=n) for n, name in enumerate(_GROUPS)}
+    for n, (name, place, help_text, group) in enumerate(COMMANDS):
+        app.command(f"{_COMMANDS}.{place}", name=name, help=help_text, group=groups[group], sort_key=n)
+    app["--help"].group = (groups["About"],)
     for name, place in _HIDDEN:
         app.command(f"{_COMMANDS}.{place}", name=name, show=False)
     return app

@@ -14,15 +14,12 @@ from spinyard.cli.output import dig, state_of
 from spinyard.cli.progress import Group, Progress, Scene, poll, progress
 from spinyard.cli.verdict import Verdict, verdict
 from spinyard.client import Client
-from spinyard.clock import SystemClock
 from spinyard.errors import NotFound
 
 Json = dict[str, Any]
 
 RESTART_PATIENCE_SECONDS = 15.0
 """for the keeper to start a dead server again"""
-FIRST_PASS_SECONDS = 2.0
-"""What was just changed still shows the state from before; at most this long, until the engine's first pass."""
 
 
 @dataclass(slots=True)
@@ -33,15 +30,9 @@ class Outcome:
     failed: list[Json] = field(default_factory=list)
     late: list[Json] = field(default_factory=list)
 
-    @property
-    def exit(self) -> Exit:
-        if self.failed:
-            return Exit.FAILED
-        return Exit.TIMEOUT if self.late else Exit.OK
-
 
 def until_available(client: Client, items: Sequence[Json], *, timeout_seconds: float | None, quiet: bool) -> Outcome:
-    """`items` as the server answered when they were applied: their generations are what is waited for."""
+    """`items` as the server answered when they were applied."""
     client.be_patient(RESTART_PATIENCE_SECONDS)
     wait = _Arrival(client, {str(item["metadata"]["uid"]): item for item in items})
     with progress(quiet=quiet) as shown, leaving("what was applied goes on", "spinyard delete"):
@@ -127,8 +118,6 @@ class _Arrival:
     def __init__(self, client: Client, items: dict[str, Json]) -> None:
         self._client = client
         self._items = items
-        self._changed = {uid: item["metadata"].get("resourceVersion") for uid, item in items.items()}
-        self._trusted_at = SystemClock().monotonic() + FIRST_PASS_SECONDS
         self._verdicts = dict.fromkeys(items, Verdict.WAITING)
 
     def step(self, shown: Progress) -> bool:
@@ -136,7 +125,7 @@ class _Arrival:
         for uid, item in self._items.items():
             if self._verdicts[uid] is Verdict.WAITING:
                 item = self._items[uid] = self._look(item)
-                self._verdicts[uid] = self._verdict(uid, item)
+                self._verdicts[uid] = verdict(item)
             decided = self._verdicts[uid]
             word = {Verdict.DONE: _done_word(item), Verdict.FAILED: "failed"}.get(decided, "")
             groups.append(Group(item, spins_of(self._client, item) if item["kind"] == "Service" else (), word))
@@ -150,12 +139,6 @@ class _Arrival:
         for uid, item in self._items.items():
             lists[self._verdicts[uid]].append(item)
         return out
-
-    def _verdict(self, uid: str, item: Json) -> Verdict:
-        fresh = item["metadata"].get("resourceVersion") != self._changed[uid]
-        if not fresh and item["kind"] != "Template" and SystemClock().monotonic() < self._trusted_at:
-            return Verdict.WAITING
-        return verdict(item)
 
     def _look(self, item: Json) -> Json:
         meta = item["metadata"]
