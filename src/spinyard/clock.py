@@ -21,3 +21,7 @@ class SystemClock:
 
     def new_uid(self) -> Uid:
         return Uid(short_hash(secrets.token_hex(16), 20))
+
+    def new_secret(self) -> str:
+        """43 characters of base64, from 32 bytes of the system's randomness."""
+        return secrets.token_urlsafe(32)

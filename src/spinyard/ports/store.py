@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.observed import Children, ObjectBrief
-from spinyard.core.plan import Plan, Reservation, Resource
+from spinyard.core.plan import Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 
@@ -223,6 +223,11 @@ class Store(Protocol):
 
     def wake(self, uids: Sequence[Uid], *, now: float) -> None:
         """*write*. Due now, wake_seq + 1. Unknown or finished uids are ignored."""
+        ...
+
+    def catch_up(self, *, now: float) -> None:
+        """*write*. At the start of a server: hints were missed, so every unfinished row becomes due once; leases of a
+        store that only one process may open at a time are given back (their tokens stay: a zombie is still fenced)."""
         ...
 
     def children(self, owner: Uid) -> Children:

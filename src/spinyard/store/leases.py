@@ -59,6 +59,11 @@ class LeaseStatements:
             f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = {words.least}(COALESCE(wake_at, :now), :now) "
             f"WHERE uid IN {words.values('uids')} AND finished = 0"
         )
+        # One process at a time may open SQLite, so whoever held a lease is gone: its token stays, which fences it.
+        freed = ", lease_until = 0, lease_holder = ''" if words.name == "sqlite" else ""
+        self.catch_up = sa.text(
+            f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = :now{freed} WHERE finished = 0"
+        )
         self.next_due = sa.text(
             f"SELECT wake_at FROM objects WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now "
             f"AND {known} ORDER BY wake_at LIMIT 1"

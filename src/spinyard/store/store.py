@@ -98,6 +98,10 @@ class SqlStore:
             with self._sessions.write() as connection:
                 connection.execute(self._leases.wake, {"uids": json_text(sorted(set(uids))), "now": float(now)})
 
+    def catch_up(self, *, now: float) -> None:
+        with self._sessions.write() as connection:
+            connection.execute(self._leases.catch_up, {"now": float(now)})
+
     def children(self, owner: Uid) -> Children:
         with self._sessions.read() as connection:
             return views.children(connection, self._views, owner)

@@ -39,9 +39,9 @@ class Loop:
 
 
 def roll(s: ServiceSnapshot, state: ServiceState) -> Plan:
-    status, given_up = progress(s, fleet_of(s.children))
+    fleet = fleet_of(s.children, s.spec.restarted_at)
+    status, given_up = progress(s, fleet)
     s = ServiceSnapshot(s.row, s.spec, s.template, status, s.seen, s.rules, s.now)
-    fleet = fleet_of(s.children)
     loop = crash_loop(s)
     deletions = surplus(s, fleet)
     creations, status = missing(s, fleet, loop, status)

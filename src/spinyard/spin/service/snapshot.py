@@ -156,8 +156,24 @@ class Fleet:
 ALIVE = STARTING | frozenset({State.READY, State.SERVING})
 
 
-def fleet_of(children: Children) -> Fleet:
-    return Fleet(children.groups)
+BEFORE_RESTART = "+before-restart"
+
+
+def fleet_of(children: Children, restarted_at: float = 0.0) -> Fleet:
+    """Children made before a restart count as of another template. Only the listed ones are looked at: in a larger group
+    the rest follows as the oldest go."""
+    if not restarted_at:
+        return Fleet(children.groups)
+    groups: list[ChildGroup] = []
+    for group in children.groups:
+        old = tuple(child for child in group.oldest if child.created_at < restarted_at)
+        kept = tuple(child for child in group.oldest if child.created_at >= restarted_at)
+        if old:
+            digest = Digest(group.template_digest + BEFORE_RESTART)
+            groups.append(replace(group, template_digest=digest, count=len(old), oldest=old))
+        if group.count > len(old):
+            groups.append(replace(group, count=group.count - len(old), oldest=kept))
+    return Fleet(tuple(groups))
 
 
 def set_condition(
