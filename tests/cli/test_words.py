@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ SERVICE_CASES = [
 
 
 @pytest.mark.parametrize(("status", "expected"), SERVICE_CASES)
-def test_when_a_service_has_arrived(status: dict[str, object], expected: Verdict) -> None:
+def test_when_a_service_has_arrived(status: dict[str, Any], expected: Verdict) -> None:
     assert verdict(make_object("Service", "web", **status)) is expected
 
 
