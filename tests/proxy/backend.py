@@ -3,7 +3,7 @@
 /           NAME            /echo     the request, as JSON        /slow?s=  answers after s seconds
 /health     200, or 503 while unready (POST /ready, /unready)     /status/N that status, body "mine"
 /sse?n=&s=  n events, s seconds apart                             /hits     requests that were not probes, and unready ones
-/die        exits without an answer after the body was read
+/die?who=X  X exits without an answer after the body was read, others answer
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> boo
     if url.path == "/sse":
         await events(writer, int(query["n"]), float(query["s"]))
         return False
-    if url.path == "/die":
+    if url.path == "/die" and query["who"] == NAME:
         os._exit(9)
     if url.path == "/slow":
         await asyncio.sleep(float(query["s"]))

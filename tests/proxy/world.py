@@ -137,6 +137,15 @@ class World:
 
         return await until(is_so, f"{key} is acknowledged")
 
+    async def rejected(self, key: str, want: RouteWant, text: str) -> None:
+        await self.provider.ensure(ResourceKey(key), want)
+
+        async def is_so() -> bool:
+            facts = await self.facts(key)
+            return facts is not None and not facts.acknowledged and text in facts.rejected
+
+        await until(is_so, f"{key} is rejected for {text}")
+
     async def idle(self, key: str) -> float:
         async def is_so() -> bool:
             facts = await self.facts(key)

@@ -170,7 +170,9 @@ class XdsServer:
 
 
 def _request(message: Any) -> Request:
-    error = message.error_detail.message or "rejected without a text" if message.HasField("error_detail") else ""
+    error = (
+        message.error_detail.message.strip() or "rejected without a text" if message.HasField("error_detail") else ""
+    )
     return Request(
         kind=message.type_url,
         subscribe=tuple(message.resource_names_subscribe),
