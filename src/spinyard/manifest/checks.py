@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
-from spinyard.manifest.nearest import did_you_mean
+from spinyard.manifest.nearest import did_you_mean, nearest
 from spinyard.manifest.places import is_placed
 from spinyard.manifest.report import Path, Report
 
@@ -60,11 +60,16 @@ def _number(owner: Raw, name: str) -> int | None:
 def _exactly_one(owner: Raw, names: tuple[str, ...], at: Path, report: Report) -> None:
     given = [name for name in names if name in owner]
     listed = " or ".join((", ".join(names[:-1]), names[-1]))
-    if not given:
+    if not given and not _is_misspelt(owner, names):
         report.add(at, "missing_field", f"one of {listed} is missing", f"exactly one of {listed}")
     for name in given[1:]:
         message = f"{name} cannot stand beside {given[0]}"
         report.add((*at, name), "one_of", message, f"exactly one of {listed}", at_key=True)
+
+
+def _is_misspelt(owner: Raw, names: tuple[str, ...]) -> bool:
+    """A field that is there under a wrong name is told once, as unknown, and not as missing as well."""
+    return any(nearest(key, names) for key in owner)
 
 
 def _unique(owner: Raw, list_name: str, what: str, at: Path, report: Report) -> None:
@@ -91,7 +96,7 @@ def _check_service(spec: Raw, report: Report) -> None:
             message = "with templateRef a port has to be named"
             report.add(("spec", "route", "port"), "unknown_port", message, "the name of a port of the Template")
         if is_mapping(template):
-            if not template.get("ports"):
+            if _ports(template) == []:
                 message = "a route needs a port, and the template has none"
                 report.add(
                     ("spec", "route"), "missing_port", message, "spec.template.ports", "write ports: [{name: http}]"
@@ -206,7 +211,7 @@ def _check_dependencies(kind: str, raw: Raw, spec: Raw, report: Report) -> None:
 
 def check_template(template: Raw, at: Path, report: Report) -> None:
     command = template.get("command")
-    if command is None or command == []:
+    if command == [] or (command is None and not _is_misspelt(template, ("command",))):
         hint = "args alone are not a program" if "args" in template else ""
         report.add(at, "missing_field", "command is missing", "a list: the program and its arguments", hint)
     _check_program(template, "command", at, report)
@@ -258,7 +263,7 @@ def _check_path(owner: Raw, name: str, at: Path, report: Report) -> None:
 def _ports(template: Raw) -> list[tuple[str, int | None]] | None:
     """None: the ports are not right themselves, so nothing can be said of who names them."""
     items = template.get("ports", [])
-    if not isinstance(items, list):
+    if not isinstance(items, list) or ("ports" not in template and _is_misspelt(template, ("ports",))):
         return None
     found = []
     for item in items:

@@ -44,17 +44,18 @@ def check_envelope(report: Report) -> str | None:
         report.add(at, "kubernetes_object", f"this is an object of Kubernetes ({said})", f"kind {_KINDS}", meant)
         return None
     _check_version(version, report)
-    if kind in SHAPES:
-        return str(kind)
-    if kind in _READ_ONLY:
-        report.add(
-            ("kind",), "read_only_kind", f"kind {kind} cannot be written", f"kind {_KINDS}", _READ_ONLY[str(kind)]
-        )
-    elif kind is None:
+    if kind is None:
         report.add((), "missing_field", "kind is missing", f"kind: {_KINDS}")
+    elif not isinstance(kind, str):
+        report.add(("kind",), "wrong_type", f"got {shown(kind)}", _KINDS)
+    elif kind in SHAPES:
+        return kind
+    elif kind in _READ_ONLY:
+        message = f"kind {kind} cannot be written"
+        report.add(("kind",), "read_only_kind", message, f"kind {_KINDS}", _READ_ONLY[kind])
     else:
-        hint = did_you_mean(kind, SHAPES) if isinstance(kind, str) else ""
-        report.add(("kind",), "unknown_kind", f"there is no kind {shown(kind)}", _KINDS, hint)
+        message = f'there is no kind "{kind[:80]}"'
+        report.add(("kind",), "unknown_kind", message, _KINDS, did_you_mean(kind, SHAPES))
     return None
 
 

@@ -8,6 +8,8 @@ from spinyard.manifest.report import Report
 
 Name = tuple[str, str, str]
 
+_SHOWN_MAX = 20
+
 
 class Graph:
     """Takes objects as they were written, right or wrong, so that one mistake does not hide another."""
@@ -35,7 +37,10 @@ class Graph:
 
     def check_cycles(self) -> None:
         for cycle in _cycles(self._needs):
-            words = " -> ".join(f"{kind} {name}" for kind, _, name in (*cycle, cycle[0]))
+            names = [f"{kind} {name}" for kind, _, name in cycle]
+            if len(names) > _SHOWN_MAX:
+                names[_SHOWN_MAX // 2 : -_SHOWN_MAX // 2] = [f"... {len(names) - _SHOWN_MAX} more ..."]
+            words = " -> ".join((*names, names[0]))
             report = self._reports[cycle[0]]
             report.add(("spec", "dependsOn"), "dependency_cycle", f"these wait for each other: {words}", "no circle")
 
