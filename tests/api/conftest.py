@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,7 +52,7 @@ class World:
         async with self.session.request(method, self.base + path, json=body, headers=sent) as response:
             text = await response.text()
             found = await response.json(content_type=None) if "json" in response.content_type else None
-            return Answer(response.status, found, text, dict(response.headers))
+            return Answer(response.status, found, text, response.headers)
 
     def drive(self, state: str, *, finished: bool = False, status: bytes = b"{}", reason: str = "Test") -> None:
         """One pass of an engine: every due object goes to that state."""
@@ -77,7 +77,7 @@ class Answer:
     status: int
     json: Any
     text: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
 
     @property
     def code(self) -> tuple[int, str]:
@@ -92,6 +92,13 @@ def limits() -> ApiLimits:
 @pytest.fixture
 async def world(tmp_path: Path, limits: ApiLimits) -> AsyncIterator[World]:
     async with running(tmp_path, limits) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def still_world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One for a whole module, for requests that change nothing."""
+    async with running(tmp_path_factory.mktemp("still"), ApiLimits(body_seconds=0.5)) as found:
         yield found
 
 
@@ -145,8 +152,7 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
+    listener.listen()
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with aiohttp.ClientSession() as session:
         yield World(store, deps, base, session, token, hints, swept)

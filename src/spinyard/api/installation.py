@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,6 +16,7 @@ from spinyard.api.render import list_json, resource_json, respond_json
 from spinyard.core.ids import ResourceKey, owner_of
 from spinyard.core.plan import Resource
 from spinyard.errors import Conflict, InvalidInput, NotFound, StoreFailure
+from spinyard.ports.store import Store
 
 Word = Annotated[str, Query(max_length=200)]
 
@@ -60,18 +62,7 @@ def add_installation_routes(router: APIRouter, calls: Calls) -> None:
 
     async def backup(body: BackupBody) -> Response:
         """A consistent copy of the store, at an absolute path of the server's machine that must not exist."""
-        if not body.path.startswith("/"):
-            raise InvalidInput("`path` must be absolute.", next_step="Send a path that begins with /.")
-        try:
-            await deps.run_write(lambda: deps.store.backup(body.path))
-        except FileExistsError as error:
-            raise Conflict(f"{body.path} exists.", code="already_exists", next_step="Take another path.") from error
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"There is no directory for {body.path}.", next_step="Make the directory first.") from error
-        except OSError as error:
-            raise StoreFailure(
-                f"The backup to {body.path} failed: {error}", next_step="Check the disk and its rights."
-            ) from error
+        await deps.run_write(lambda: back_up(deps.store, body.path))
         return respond_json({"kind": "Backup", "path": body.path})
 
     router.get("/v1/info", responses=answers(), operation_id="info", tags=tag)(info)
@@ -98,6 +89,22 @@ def add_health_routes(router: APIRouter, calls: Calls) -> None:
 
     router.get("/healthz", responses=answers(), tags=["health"])(healthz)
     router.get("/readyz", responses=answers(), tags=["health"])(readyz)
+
+
+def back_up(store: Store, path: str) -> None:
+    """Raises InvalidInput, NotFound, Conflict, StoreFailure."""
+    target = Path(path)
+    if not target.is_absolute():
+        raise InvalidInput("`path` must be absolute.", next_step="Send a path that begins with /.")
+    try:
+        if not target.parent.is_dir():
+            raise NotFound(f"There is no directory {target.parent}.", next_step="Make the directory first.")
+        if target.exists():
+            raise Conflict(f"{target} exists.", code="already_exists", next_step="Take another path.")
+        store.backup(path)
+    except (OSError, ValueError) as error:
+        why = f"The backup to {path} failed: {error}"
+        raise StoreFailure(why, next_step="Check the path, the disk and its rights.") from error
 
 
 def _open_rows(calls: Calls, owner: str, provider: str | None, after: str, limit: int) -> tuple[list[Resource], str]:

@@ -189,9 +189,9 @@ class ObjectWatch:
             page = await self._calls.read(
                 partial(changes_page, kind=scope.kind, namespace=scope.namespace, after=cursor, limit=PAGE)
             )
-            for one, following in zip(page, [*page[1:], None], strict=True):
+            for index, one in enumerate(page, 1):
                 seq = one.stored.commit_seq
-                ends_commit = following.stored.commit_seq > seq if following else len(page) < PAGE
+                ends_commit = page[index].stored.commit_seq > seq if index < len(page) else len(page) < PAGE
                 done = seq if ends_commit else max(done, seq - 1)
                 cursor = (seq, one.stored.row.uid)
                 kind = self._kind_of_change(one)
