@@ -37,34 +37,9 @@ port_names = labels.filter(lambda name: not name.isdigit())
 variables = st.text(string.ascii_letters + "_", min_size=1, max_size=8).map(lambda name: f"X_{name}")
 # Whatever YAML may mistake for something else, and everything printable and not.
 texts = st.one_of(
-    st.sampled_from(
-        [
-            "yes",
-            "no",
-            "on",
-            "null",
-            "~",
-            "true",
-            "010",
-            "0o7",
-            "0x1f",
-            "1e3",
-            "1.5",
-            "-",
-            "a:b",
-            "#x",
-            "*a",
-            "&a",
-            "!t",
-            "12:30",
-            "2026-01-31",
-            "<<",
-            "=",
-            ".inf",
-            "${PORT}",
-        ]
-    ),
-    st.sampled_from(["", "- a", "a: b", " a ", "a\nb\n", "\t", "\U0001f600", "\u2028", "\x85"]),
+    st.sampled_from(["yes", "no", "on", "null", "~", "true", "010", "0o7", "0x1f", "1e3", "1.5", ".inf", "12:30"]),
+    st.sampled_from(["-", "a:b", "#x", "*a", "&a", "!t", "2026-01-31", "=", "${PORT}", "", "- a", "a: b", "\t", "<<"]),
+    st.sampled_from(["a\nb\n", " a ", "\U0001f600", "\u2028", "\x85"]),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
 )
 paths = st.text(string.ascii_letters + "/._", max_size=12).map(lambda path: f"/{path}")

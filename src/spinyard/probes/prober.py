@@ -89,9 +89,10 @@ class RealProber:
             return _unknown(f"the command could not be run: {error}")
         if code == 0:
             return ProbeResult(ProbeAnswer.OK)
-        tail = output.strip()[-_MESSAGE_MAX:]
         how = f"exit code {code}" if code is not None else f"killed, or longer than {timeout_seconds:g} s"
-        return _failed(f"{action.command[0] if action.command else 'the command'}: {how}{': ' if tail else ''}{tail}")
+        said = f"{action.command[0] if action.command else 'the command'}: {how}"[:_MESSAGE_MAX]
+        tail = output.strip()[-max(1, _MESSAGE_MAX - len(said) - 2) :]
+        return _failed(f"{said}: {tail}" if tail else said)
 
 
 async def _ask(action: HttpGet | TcpSocket | Grpc, address: str, port: int, timeout_seconds: float) -> ProbeResult:

@@ -194,7 +194,8 @@ class LivenessWatch:
         try:
             result = await self._prober.check(watched.process, watched.address, watched.ports, watched.probe)
         except Exception as error:
-            log.exception("probe broke", spin_id=entry.key.uid, purpose=entry.key.purpose.value)
+            if entry.unknowns == 0:  # once, not at each period
+                log.exception("probe broke", spin_id=entry.key.uid, purpose=entry.key.purpose.value)
             result = ProbeResult(ProbeAnswer.UNKNOWN, f"the probe broke: {error!r}")
         if entry.removed:
             return
