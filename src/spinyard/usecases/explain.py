@@ -57,7 +57,7 @@ class Facts:
 def explain(facts: Facts) -> Explanation:
     error_class, message = _trouble(facts)
     if error_class is not None:
-        who, next_step = _ADVICE[error_class]
+        who, next_step = _ADVICE.get(error_class, _ADVICE[ErrorClass.INTERNAL])
         cause = f"{error_class}: {_first_line(message)}" if message else str(error_class)
         return _explanation(facts, cause, who, next_step, message)
     if facts.waits_for:
@@ -173,6 +173,10 @@ _ADVICE: dict[ErrorClass, tuple[Who, str]] = {
     ErrorClass.CANNOT_ENFORCE: (
         Who.USER,
         "Ask for less isolation or another limit; `spinyard doctor` tells what can be had here.",
+    ),
+    ErrorClass.TIMEOUT: (
+        Who.USER,
+        "It ran longer than it may: raise `timeoutSeconds`, or find out why it takes so long.",
     ),
     ErrorClass.INSTANCE_LOST: (
         Who.PROVIDER,
