@@ -1,0 +1,307 @@
+"""`make demo`: the whole life of a service on this machine, under load, with accidents. Exit code 1: a promise is broken."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+from examples.gallery.show import Show
+from examples.gallery.stage import FILE, BrokenPromise, Json, Stage, free_gateway
+from spinyard.testing.load import LoadSpec, Mix, MixEntry
+from spinyard.testing.load_process import LoadProcess
+from spinyard.testing.load_result import LoadResult
+
+RATE = 60.0
+LOAD_SECONDS_MAX = 120.0
+
+
+class Demo:
+    def __init__(self, stage: Stage, show: Show) -> None:
+        self.stage = stage
+        self.show = show
+        self.installation = ""
+        self.load: LoadProcess | None = None
+        self._ticked = 0.0
+
+    def play(self) -> LoadResult:
+        self._step("start keeper, server and Envoy", self._start)
+        self._step("gallery: 3 instances", self._up)
+        self._start_load()
+        self._step("steady load", lambda: self._steady(2.0))
+        self._step("kill -9 one instance", self._kill_instance)
+        self._step("replace all by version 2", self._roll)
+        self._step("kill -9 the control plane", self._kill_server)
+        self._step("scale 3 -> 5", lambda: self._scale(5))
+        self._step("scale 5 -> 2", lambda: self._scale(2))
+        self._step("steady load", lambda: self._steady(1.0))
+        assert self.load is not None
+        self.load.set_phase("end")
+        return self.load.stop()
+
+    # -- the acts ------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> str:
+        self.stage.start()
+        self.installation = self.stage.installation()
+        return f"gateway http://{self.stage.gateway}"
+
+    def _up(self) -> str:
+        self.stage.spinyard("up", "-f", str(FILE), "--timeout", "40", timeout=60)
+        self.stage.remember_ports()
+        return f"http://gallery.localhost:{self.stage.gateway.rpartition(':')[2]}/"
+
+    def _steady(self, seconds: float) -> str:
+        assert self.load is not None
+        self.load.set_phase("steady")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._tick()
+            time.sleep(0.1)
+        return f"{RATE:g} requests/s, open loop, GET and POST"
+
+    def _kill_instance(self) -> str:
+        assert self.load is not None
+        victim = self.stage.spins()[0]
+        self.load.set_phase("kill instance")
+        self.stage.kill_instance(victim["metadata"]["uid"])
+
+        def replaced() -> bool:
+            alive = {spin["metadata"]["uid"] for spin in self.stage.spins() if spin["status"]["state"] == "serving"}
+            return victim["metadata"]["uid"] not in alive and len(alive) == 3
+
+        took = self.stage.wait("three instances serve again", replaced, 20, self._tick)
+        self.stage.remember_ports()
+        return f"{victim['metadata']['name']} was killed; three serve again after {took:.1f} s"
+
+    def _roll(self) -> str:
+        assert self.load is not None
+        self.load.set_phase("roll")
+        before = {spin["metadata"]["uid"] for spin in self.stage.spins()}
+        began = time.monotonic()
+        self.stage.spinyard("apply", "-f", str(self._version_2()))
+
+        def rolled() -> bool:
+            self.stage.remember_ports()
+            spins = self.stage.spins()
+            new = [s for s in spins if s["status"]["state"] == "serving" and s["metadata"]["uid"] not in before]
+            return len(new) == 3 and len(spins) == 3
+
+        self.stage.wait("all instances are of version 2", rolled, 40, self._tick)
+        return f"surge 1, unavailable 0: {time.monotonic() - began:.1f} s"
+
+    def _version_2(self) -> Path:
+        """Beside the original, because its working directory is relative to the file."""
+        text = FILE.read_text().replace('{name: GALLERY_VERSION, value: "1"}', '{name: GALLERY_VERSION, value: "2"}')
+        text = text.replace("workingDir: ../..", f"workingDir: {FILE.resolve().parents[2]}")
+        path = self.stage.home / "gallery-v2.yaml"
+        path.write_text(text)
+        return path
+
+    def _kill_server(self) -> str:
+        assert self.load is not None
+        self.load.set_phase("kill control plane")
+        old = self.stage.kill_server()
+
+        def back() -> bool:
+            new = self.stage.server_pid()
+            return new not in (0, old) and self.stage.client.is_ready()
+
+        took = self.stage.wait("the control plane is back", back, 20, self._tick)
+        return f"pid {old} -> {self.stage.server_pid()}, back by itself after {took:.1f} s"
+
+    def _scale(self, replicas: int) -> str:
+        assert self.load is not None
+        self.load.set_phase(f"scale to {replicas}")
+        began = time.monotonic()
+        self.stage.spinyard("scale", "gallery", "--replicas", str(replicas))
+
+        def there() -> bool:
+            self.stage.remember_ports()
+            spins = self.stage.spins()
+            return len(spins) == replicas and all(spin["status"]["state"] == "serving" for spin in spins)
+
+        self.stage.wait(f"{replicas} instances serve", there, 30, self._tick)
+        return f"{time.monotonic() - began:.1f} s"
+
+    def delete(self) -> list[str]:
+        left: list[str] = []
+
+        def act() -> str:
+            nonlocal left
+            began = time.monotonic()
+            self.stage.spinyard("delete", "service", "gallery", "--wait", timeout=60)
+            left = self.stage.left(self.installation)
+            return f"{time.monotonic() - began:.1f} s, looked for in /proc, ports, files, Envoy and the ledger"
+
+        self._step("delete, and look for what is left", act)
+        return left
+
+    # -- helpers -------------------------------------------------------------------------------------------------------
+
+    def _step(self, what: str, act: Callable[[], str]) -> None:
+        self.show.begin(what)
+        try:
+            self.show.done(act())
+        except BaseException:
+            self.show.broken()
+            raise
+
+    def _start_load(self) -> None:
+        photos = [one["id"] for one in self._photos()]
+        requests = [
+            MixEntry(name="page", path="/", weight=1),
+            MixEntry(name="list", path="/photos", weight=4),
+            MixEntry(name="photo", path="/photos/{photo}", weight=6),
+            MixEntry(name="thumbnail", path="/photos/{photo}/thumb/160", weight=3),
+            MixEntry(
+                name="comment, with key",
+                method="POST",
+                path="/photos/{photo}/comments",
+                json={"author": "demo", "text": "comment {n}"},
+                idempotency_key=True,
+                weight=2,
+            ),
+            MixEntry(
+                name="comment",
+                method="POST",
+                path="/photos/{photo}/comments",
+                json={"author": "demo", "text": "comment {n}"},
+                weight=1,
+            ),
+        ]
+        spec = LoadSpec(
+            url=f"http://{self.stage.gateway}",
+            host="gallery.localhost",
+            rate=RATE,
+            seconds=LOAD_SECONDS_MAX,
+            mix=Mix(requests=requests, variables={"photo": photos}),
+        )
+        self.load = LoadProcess(spec, self.stage.home / "load.json")
+
+    def _photos(self) -> list[Json]:
+        import http.client
+        import json
+
+        connection = http.client.HTTPConnection(self.stage.gateway, timeout=10)
+        connection.request("GET", "/photos", headers={"Host": "gallery.localhost"})
+        listed = json.loads(connection.getresponse().read())
+        return list(listed["items"])
+
+    def _tick(self) -> None:
+        """The picture, ten times a second at most; the server may be away."""
+        if time.monotonic() - self._ticked < 0.1 or self.load is None:
+            return
+        self._ticked = time.monotonic()
+        self.show.update(self.load.latest, self.stage.spins())
+
+
+def report(demo: Demo, result: LoadResult, left: list[str], records: list[Json]) -> bool:
+    """The table; True when every promise was kept."""
+    unsafe = sum(f.unsafe and "kill instance" in (f.phase, f.phase_at_end) for f in result.failures)
+    failed = result.totals.failed - unsafe
+    clean = sum(is_clean(record) for record in records)
+    other = [f"{f.at_seconds:.1f}s {f.phase} {f.method} {f.path} {f.status or f.error}" for f in result.failures]
+    latency = result.totals.latency_ms
+    good = failed == 0 and not left and clean == len(records) and result.failures_not_kept == 0
+    demo.show.table(
+        "What was promised, and what was seen",
+        [
+            ("requests", str(result.totals.sent), None),
+            ("failed", str(failed), failed == 0),
+            ("  unsafe requests in flight on the killed instance", str(unsafe), None),
+            ("latency p50 / p99", f"{latency.p50:.1f} / {latency.p99:.1f} ms", None),
+            ("spins started", str(len(records)), None),
+            ("  verified clean", str(clean), clean == len(records)),
+            ("resources left", str(len(left)), not left),
+        ],
+    )
+    for line in (other if failed else [])[:10] + left[:10]:
+        demo.show.console.print(f"    [red]{line}[/]")
+    demo.show.durations("Where the time of a spin went", durations(records))
+    return good
+
+
+def is_clean(record: Json) -> bool:
+    conditions = {one["type"]: one["status"] for one in record["status"].get("conditions", [])}
+    return record["status"]["state"] == "terminated" and conditions.get("CleanupVerified") == "True"
+
+
+def durations(records: list[Json]) -> list[tuple[str, float, float]]:
+    """(state, mean ms, worst ms) of the time spent in each state on the way up and on the way down."""
+    spent: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        timeline = record["status"].get("timeline") or []
+        for here, after in pairwise(timeline):
+            if here["state"] not in ("serving", "ready"):
+                spent[here["state"]].append((seconds_of(after["at"]) - seconds_of(here["at"])) * 1000)
+    return [(state, sum(times) / len(times), max(times)) for state, times in spent.items()]
+
+
+def seconds_of(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave it up to play with, instead of deleting it")
+    parser.add_argument("--gateway", default="127.0.0.1:8080", help="address of the gateway")
+    options = parser.parse_args()
+    began = time.monotonic()
+    stage = Stage.build(free_gateway(options.gateway))
+    show = Show()
+    if stage.gateway != options.gateway:
+        show.console.print(f"{options.gateway} is taken, the gateway listens on {stage.gateway}")
+    demo = Demo(stage, show)
+    good = False
+    try:
+        with show:
+            result = demo.play()
+            left = [] if options.keep else demo.delete()
+        records = stage.spins(finished=True)
+        if options.keep:
+            records = [record for record in records if record["status"]["state"] == "terminated"]
+        good = report(demo, result, left, records)
+    except (BrokenPromise, RuntimeError) as broken:
+        show.console.print(f"\n[bold red]{broken}[/]", markup=True)
+    except KeyboardInterrupt:
+        show.console.print("\nstopped")
+    finally:
+        if demo.load is not None:
+            demo.load.kill()
+        if options.keep and good:
+            keep(stage, show)
+        else:
+            tear_down(stage, show)
+    show.console.print(
+        f"\n{'every promise kept' if good else '[bold red]a promise is broken[/]'}, {time.monotonic() - began:.0f} s"
+    )
+    return 0 if good else 1
+
+
+def keep(stage: Stage, show: Show) -> None:
+    port = stage.gateway.rpartition(":")[2]
+    show.console.print(
+        f"\nIt goes on: http://gallery.localhost:{port}/\n"
+        f"  export SPINYARD_HOME={stage.home}\n"
+        "  .venv/bin/spinyard get spins\n"
+        "  .venv/bin/spinyard down --delete      # stops all of it and removes what it made"
+    )
+
+
+def tear_down(stage: Stage, show: Show) -> None:
+    try:
+        stage.spinyard("down", "--delete", timeout=90)
+        shutil.rmtree(stage.home, ignore_errors=True)
+    except BrokenPromise as broken:
+        show.console.print(f"[red]{broken}[/]\nwhat is left is under {stage.home}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The demo's stage: a home of its own, the public commands, and a look at the machine that does not ask Spinyard."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spinyard.client import Client, from_home, read_server_file
+
+Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+FILE = Path(__file__).with_name("spinyard.yaml")
+
+
+class BrokenPromise(Exception):
+    """Something that the demo shows did not happen."""
+
+
+@dataclass(slots=True)
+class Stage:
+    home: Path
+    gateway: str
+
+    @classmethod
+    def build(cls, gateway: str) -> Stage:
+        """A short path: unix sockets have no room for a long one."""
+        return cls(Path(tempfile.mkdtemp(prefix="spinyard-demo-", dir="/tmp")), gateway)
+
+    # -- the public commands -----------------------------------------------------------------------------------------
+
+    def spinyard(self, *words: str, text: str | None = None, timeout: float = 60.0) -> str:
+        """Runs the command; its output. Raises BrokenPromise with what it said when it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "spinyard.cli", *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self.environment(),
+            cwd=ROOT,
+            check=False,
+        )
+        if done.returncode:
+            raise BrokenPromise(f"spinyard {' '.join(words)}: exit code {done.returncode}\n{done.stderr}{done.stdout}")
+        return done.stdout
+
+    def environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
+        return {**os.environ, "SPINYARD_HOME": str(self.home), "PATH": path, "PYTHONPATH": str(ROOT)}
+
+    def start(self) -> None:
+        self.spinyard("server", "--gateway", self.gateway, "-o", "json")
+
+    @property
+    def client(self) -> Client:
+        return from_home(self.home, actor="demo", patience_seconds=15.0)
+
+    def service(self) -> Json:
+        return dict(self.client.get("Service", "default", "gallery"))
+
+    def spins(self, *, finished: bool = False) -> list[Json]:
+        service = "spinyard.dev/service"
+        listed = self.client.list(
+            "Spin", "default", labels={service: "gallery"}, finished="all" if finished else "false"
+        )
+        return list(listed["items"])
+
+    def ready(self) -> int:
+        return sum(spin["status"]["state"] == "serving" for spin in self.spins())
+
+    def wait(self, what: str, check: Callable[[], bool], seconds: float, tick: Callable[[], None]) -> float:
+        """Seconds until it was so. A server that is away for a moment is waited for too."""
+        began = time.monotonic()
+        while True:
+            if check():
+                return time.monotonic() - began
+            if time.monotonic() - began > seconds:
+                raise BrokenPromise(f"not within {seconds:g} s: {what}")
+            tick()
+            time.sleep(0.05)
+
+    # -- violence ------------------------------------------------------------------------------------------------------
+
+    def kill_server(self) -> int:
+        server = read_server_file(self.home)
+        if server is None:
+            raise BrokenPromise("there is no server to kill")
+        os.kill(server.pid, signal.SIGKILL)
+        return server.pid
+
+    def server_pid(self) -> int:
+        server = read_server_file(self.home)
+        return server.pid if server is not None else 0
+
+    def kill_instance(self, uid: str) -> int:
+        """The program itself, not what watches it: found by the key in its environment, killed through a pidfd."""
+        for pid, key in processes_with("SPINYARD_KEY"):
+            if key == f"{uid}/process":
+                handle = os.pidfd_open(pid)
+                try:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                finally:
+                    os.close(handle)
+                return pid
+        raise BrokenPromise(f"no process of {uid} to kill")
+
+    # -- what is left --------------------------------------------------------------------------------------------------
+
+    def installation(self) -> str:
+        return str(self.client.info()["installation"])
+
+    def left(self, installation: str) -> list[str]:
+        """Seen on the machine itself: tagged processes, listening ports, data, endpoints of Envoy, open ledger rows."""
+        out = [
+            f"process {pid}"
+            for pid, value in processes_with("SPINYARD_INSTALLATION")
+            if value == installation and not is_ours(pid, self.home)
+        ]
+        out += [f"listening port {port}" for port in listening() if 20000 <= port <= 29999 and self._was_ours(port)]
+        out += [f"data {path}" for path in sorted((self.home / "data").glob("*"))]
+        out += [f"instance record {path.name}" for path in self._records()]
+        out += [f"endpoint {name}" for name in self._endpoints()]
+        out += [f"ledger row {row['key']}" for row in self.client.resources()["items"]]
+        out += [f"orphan {row['key']}" for row in self.client.orphans()["items"]]
+        return out
+
+    ports_seen: frozenset[int] = frozenset()
+
+    def remember_ports(self) -> None:
+        ports = {port for spin in self.spins() for port in (spin["status"].get("ports") or {}).values()}
+        self.ports_seen = self.ports_seen | ports
+
+    def _was_ours(self, port: int) -> bool:
+        return port in self.ports_seen
+
+    def _records(self) -> list[Path]:
+        found = (self.home / "run" / "instances").glob("*")
+        return sorted(path for path in found if not path.name.startswith("supervised"))
+
+    def _endpoints(self) -> list[str]:
+        """Envoy's own words, over its admin socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.home / "run" / "envoy-admin.sock"))
+            connection.sendall(b"GET /clusters?format=json HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+            reply = b""
+            while chunk := connection.recv(65536):
+                reply += chunk
+        body = reply.split(b"\r\n\r\n", 1)[1]
+        clusters = json.loads(body[body.index(b"{") : body.rindex(b"}") + 1]).get("cluster_statuses", [])
+        return [f"{one['name']}" for one in clusters if "gallery" in one["name"] and one.get("host_statuses")]
+
+
+def processes_with(variable: str) -> list[tuple[int, str]]:
+    """(pid, value) of every process on the machine with that variable in its environment."""
+    out = []
+    wanted = variable.encode() + b"="
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # gone meanwhile, or not ours to read
+        out += [(int(entry.name), pair[len(wanted) :].decode()) for pair in environment if pair.startswith(wanted)]
+    return out
+
+
+def is_ours(pid: int, home: Path) -> bool:
+    """Server and Envoy go on until the end; they are not instances."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
+    return b"server-process" in words or b"/envoy" in words
+
+
+def listening() -> set[int]:
+    out = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[3] == "0A":
+            out.add(int(words[1].rsplit(":", 1)[1], 16))
+    return out
+
+
+def free_gateway(wanted: str) -> str:
+    """The address asked for, or any free port when something else listens there."""
+    host, _, port = wanted.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            with socket.socket() as other:
+                other.bind((host, 0))
+                return f"{host}:{other.getsockname()[1]}"
+    return wanted
