@@ -21,12 +21,15 @@ class Fault(StrEnum):
     """refused with an error of the provider's own"""
     STALE_READ = "stale_read"
     """answers with what was true a while ago"""
+    PARTIAL = "partial"
+    """made by halves: it is there, will never be ready, and the caller is told of a failure"""
     HINT_LOST = "hint_lost"
 
 
 class Faults(Protocol):
     def draw(self, operation: str, key: str) -> Fault | None:
-        """The fault of this call, or None. `operation`: ensure, observe, remove, owned, hint."""
+        """The fault of this call, or None. `operation`: ensure, observe, remove, owned, hint, probe, and the
+        same with `proxy-` before it for the data plane."""
         ...
 
     def seconds(self, limit: float) -> float:

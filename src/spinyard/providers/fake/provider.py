@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import Absent, DirectoryFacts, Observed, Present, ProcessFacts, Unknown
@@ -38,16 +39,21 @@ class FakeProvider:
         self._clock = clock
         self._faults: Faults = faults or NoFaults()
         self._slow = slow_seconds
-        self._hints: asyncio.Queue[ResourceKey] = asyncio.Queue()
+        self._listeners: set[asyncio.Queue[ResourceKey]] = set()
         self._late: set[asyncio.Task[None]] = set()
+        self.underway: Counter[str] = Counter()
+        """keys with a request that may still take effect after its caller gave up"""
+        self.answers = True
+        """False: nothing answers at all, as while it restarts"""
 
     async def ensure(self, key: ResourceKey, want: Want) -> None:
         self._world.watch("asked", key)
         fault = await self._before("ensure", key)
         if fault is Fault.LATE_ARRIVAL:
-            self._later(lambda: self._world.create(key, want, self._clock.now()))
-            await self._clock.sleep(SILENCE_SECONDS)
-        self._world.create(key, want, self._clock.now())
+            await self._give_up_then(key, lambda: self._world.create(key, want, self._clock.now()))
+        self._world.create(key, want, self._clock.now(), broken=fault is Fault.PARTIAL)
+        if fault is Fault.PARTIAL:
+            raise ProviderFailure("the fake provider was told to stop half way")
         if fault is Fault.DUPLICATE:
             self._world.create(key, want, self._clock.now())
         self._hint(key)
@@ -56,6 +62,8 @@ class FakeProvider:
 
     async def observe(self, key: ResourceKey) -> Observed:
         fault = self._faults.draw("observe", key)
+        if not self.answers:
+            await self._clock.sleep(SILENCE_SECONDS)
         if fault is Fault.ERROR:
             return Unknown("the fake provider was told to fail")
         if fault is Fault.SLOW:
@@ -69,8 +77,7 @@ class FakeProvider:
     async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
         fault = await self._before("remove", key)
         if fault is Fault.LATE_ARRIVAL:
-            self._later(lambda: self._world.remove(key, self._clock.now(), hard=now))
-            await self._clock.sleep(SILENCE_SECONDS)
+            await self._give_up_then(key, lambda: self._world.remove(key, self._clock.now(), hard=now))
         self._world.remove(key, self._clock.now(), hard=now)
         self._hint(key)
         if fault is Fault.LOST_REPLY:
@@ -78,7 +85,7 @@ class FakeProvider:
 
     async def owned(self) -> Sequence[Owned]:
         fault = self._faults.draw("owned", "")
-        if fault is Fault.ERROR:
+        if fault is Fault.ERROR or not self.answers:
             raise ProviderFailure("the fake provider was told to fail its listing")
         now = self._clock.now()
         at = now
@@ -88,8 +95,13 @@ class FakeProvider:
         return [Owned(ResourceKey(key), type(thing.want).__name__, thing.running(at)) for key, thing in things.items()]
 
     async def changes(self) -> AsyncIterator[ResourceKey]:
-        while True:
-            yield await self._hints.get()
+        hints: asyncio.Queue[ResourceKey] = asyncio.Queue()
+        self._listeners.add(hints)
+        try:
+            while True:
+                yield await hints.get()
+        finally:
+            self._listeners.discard(hints)
 
     def hint(self, key: ResourceKey) -> None:
         """Tells listeners of an outside change, unless the hint is lost."""
@@ -97,6 +109,8 @@ class FakeProvider:
 
     async def _before(self, operation: str, key: ResourceKey) -> Fault | None:
         fault = self._faults.draw(operation, key)
+        if not self.answers:
+            fault = Fault.LOST_REQUEST
         match fault:
             case Fault.LOST_REQUEST:
                 await self._clock.sleep(SILENCE_SECONDS)
@@ -110,19 +124,25 @@ class FakeProvider:
                 pass
         return fault
 
-    def _later(self, effect: object) -> None:
-        async def arrive() -> None:
-            await self._clock.sleep(self._faults.seconds(self.capabilities.late_arrival_seconds))
-            assert callable(effect)
-            effect()
+    async def _give_up_then(self, key: ResourceKey, effect: Callable[[], None]) -> None:
+        """Silence; and once the caller has given up, the effect, within late_arrival_seconds."""
+        self.underway[key] += 1
+        try:
+            await self._clock.sleep(SILENCE_SECONDS)
+        finally:
+            task = asyncio.ensure_future(self._arrive(key, effect))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
 
-        task = asyncio.ensure_future(arrive())
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+    async def _arrive(self, key: ResourceKey, effect: Callable[[], None]) -> None:
+        await self._clock.sleep(self._faults.seconds(self.capabilities.late_arrival_seconds))
+        self.underway[key] -= 1
+        effect()
 
     def _hint(self, key: ResourceKey) -> None:
-        if self._faults.draw("hint", key) is not Fault.HINT_LOST:
-            self._hints.put_nowait(key)
+        for hints in self._listeners:
+            if self._faults.draw("hint", key) is not Fault.HINT_LOST:
+                hints.put_nowait(key)
 
 
 def _observed(thing: Thing | None, at: float) -> Observed:

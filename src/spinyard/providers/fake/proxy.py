@@ -15,16 +15,22 @@ from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
 from spinyard.providers.fake.faults import Fault, Faults, NoFaults
 
+SILENCE_SECONDS = 3600.0
+
 
 @dataclass(slots=True)
 class Entry:
+    """`active_until`: until when pretended requests are under way on a draining endpoint."""
+
     want: RouteWant | EndpointWant
     acknowledged_at: float
     active_until: float = 0.0
 
 
 class FakeProxy:
-    """`healthy(key)`: whether what is behind that endpoint would pass its health check now."""
+    """`healthy(key)`: whether what is behind that endpoint would pass its health check now. `watch` is told of every
+    change of an endpoint before it takes effect. Operations for faults: proxy-ensure, proxy-observe, proxy-remove,
+    proxy-owned, proxy-hint."""
 
     def __init__(
         self,
@@ -46,7 +52,8 @@ class FakeProxy:
         self._acknowledge = acknowledge_seconds
         self._drain = drain_seconds
         self._watch = watch
-        self._hints: asyncio.Queue[ResourceKey] = asyncio.Queue()
+        self._listeners: set[asyncio.Queue[ResourceKey]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
 
     def restore(self, wants: Iterable[tuple[ResourceKey, Want]]) -> None:
         """What a restarted control plane serves first: the ledger's wishes, replacing all it held."""
@@ -57,21 +64,21 @@ class FakeProxy:
 
     async def ensure(self, key: ResourceKey, want: Want) -> None:
         assert isinstance(want, RouteWant | EndpointWant)
-        if self._faults.draw("proxy", key) is Fault.ERROR:
-            raise ProviderFailure("the fake data plane was told to refuse")
+        fault = await self._before("proxy-ensure", key)
         now = self._clock.now()
         entry = self.entries.get(key)
-        if entry is not None and entry.want == want:
-            return
-        if isinstance(want, EndpointWant):
-            self._watch(f"endpoint-{want.state}", key)
-        draining = isinstance(want, EndpointWant) and want.state is EndpointState.DRAINING
-        active = now + self._acknowledge + (self._drain if draining else 0.0)
-        self.entries[key] = Entry(want, now + self._acknowledge, active)
-        self._hints.put_nowait(key)
+        if entry is None or entry.want != want:
+            if isinstance(want, EndpointWant):
+                self._watch(f"endpoint-{want.state}", key)
+            draining = isinstance(want, EndpointWant) and want.state is EndpointState.DRAINING
+            active = now + self._acknowledge + (self._drain if draining else 0.0)
+            self.entries[key] = Entry(want, now + self._acknowledge, active)
+            self._tell_later(key, self._acknowledge)
+        if fault is Fault.LOST_REPLY:
+            await self._clock.sleep(SILENCE_SECONDS)
 
     async def observe(self, key: ResourceKey) -> Observed:
-        if not self.up or self._faults.draw("proxy", key) is Fault.ERROR:
+        if not self.up or self._faults.draw("proxy-observe", key) is Fault.ERROR:
             return Unknown("the fake data plane does not answer")
         entry = self.entries.get(key)
         if entry is None:
@@ -81,17 +88,57 @@ class FakeProxy:
         if isinstance(entry.want, RouteWant):
             return Present(RouteFacts(acknowledged))
         healthy = acknowledged and entry.want.state is EndpointState.ACTIVE and self._healthy(key)
-        active = 1 if now < entry.active_until and entry.want.state is EndpointState.DRAINING else 0
-        return Present(EndpointFacts(acknowledged, healthy, active, state=entry.want.state))
+        return Present(EndpointFacts(acknowledged, healthy, self.active_requests(key), state=entry.want.state))
+
+    def active_requests(self, key: ResourceKey) -> int:
+        entry = self.entries.get(key)
+        draining = entry is not None and getattr(entry.want, "state", None) is EndpointState.DRAINING
+        return 1 if entry is not None and draining and self._clock.now() < entry.active_until else 0
 
     async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
-        if self.entries.pop(key, None) is not None:
+        fault = await self._before("proxy-remove", key)
+        if key in self.entries:
             self._watch("endpoint-removed", key)
-            self._hints.put_nowait(key)
+            del self.entries[key]
+            self.hint(key)
+        if fault is Fault.LOST_REPLY:
+            await self._clock.sleep(SILENCE_SECONDS)
 
     async def owned(self) -> Sequence[Owned]:
+        if not self.up or self._faults.draw("proxy-owned", "") is Fault.ERROR:
+            raise ProviderFailure("the fake data plane does not answer")
         return [Owned(key) for key in self.entries]
 
     async def changes(self) -> AsyncIterator[ResourceKey]:
-        while True:
-            yield await self._hints.get()
+        hints: asyncio.Queue[ResourceKey] = asyncio.Queue()
+        self._listeners.add(hints)
+        try:
+            while True:
+                yield await hints.get()
+        finally:
+            self._listeners.discard(hints)
+
+    def hint(self, key: ResourceKey) -> None:
+        """Tells listeners of a change (a confirmation, a health check), unless the hint is lost."""
+        for hints in self._listeners:
+            if self._faults.draw("proxy-hint", key) is not Fault.HINT_LOST:
+                hints.put_nowait(key)
+
+    async def _before(self, operation: str, key: ResourceKey) -> Fault | None:
+        fault = self._faults.draw(operation, key)
+        if not self.up or fault is Fault.LOST_REQUEST:
+            await self._clock.sleep(SILENCE_SECONDS)
+        if fault is Fault.SLOW:
+            await self._clock.sleep(self._faults.seconds(2.0))
+        if fault is Fault.ERROR:
+            raise ProviderFailure("the fake data plane was told to refuse")
+        return fault
+
+    def _tell_later(self, key: ResourceKey, seconds: float) -> None:
+        async def tell() -> None:
+            await self._clock.sleep(seconds)
+            self.hint(key)
+
+        task = asyncio.ensure_future(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)

@@ -6,6 +6,7 @@ checks that must always hold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ class Thing:
     exit_signal: int | None = None
     stopping_at: float | None = None
     gone_at: float | None = None
+    sick_until: float = 0.0
 
     def running(self, now: float) -> bool:
         return self.exited_at is None or now < self.exited_at
@@ -45,7 +47,7 @@ class World:
     created: int = 0
     history_max: int = 1000
 
-    def create(self, key: str, want: Want, now: float) -> None:
+    def create(self, key: str, want: Want, now: float, *, broken: bool = False) -> None:
         self.settle(now)
         if key in self.things:
             return
@@ -53,9 +55,12 @@ class World:
         self.watch("created", key)
         ready = now + self.start_seconds + self.ready_seconds
         thing = Thing(key, want, now, ready, self.created)
-        if isinstance(want, ProcessWant) and want.argv and want.argv[0] == "exit":
-            # `command: [exit, "3"]` pretends a program that ends by itself.
-            thing.exited_at, thing.exit_code = ready, int(want.argv[1]) if len(want.argv) > 1 else 0
+        if isinstance(want, ProcessWant) and want.argv:
+            # `command: [exit, "3"]` pretends a program that ends by itself, `[never]` one that does not get ready.
+            if want.argv[0] == "exit":
+                thing.exited_at, thing.exit_code = ready, int(want.argv[1]) if len(want.argv) > 1 else 0
+            if want.argv[0] == "never" or broken:
+                thing.ready_at = math.inf
         self.things[key] = thing
 
     def remove(self, key: str, now: float, *, hard: bool) -> None:
@@ -73,11 +78,22 @@ class World:
         thing = self.things.get(key)
         if thing is None or not thing.running(now) or isinstance(thing.want, DirectoryWant):
             return False
+        self.watch("killed", key)
         thing.exited_at, thing.exit_signal, thing.exit_code = now, signal, None
+        return True
+
+    def sicken(self, key: str, now: float, seconds: float) -> bool:
+        """It runs and answers no probe for so long."""
+        thing = self.things.get(key)
+        if thing is None or not thing.running(now) or isinstance(thing.want, DirectoryWant):
+            return False
+        thing.sick_until = now + seconds
         return True
 
     def vanish(self, key: str, now: float) -> bool:
         """Something outside removed it, record and all."""
+        if key in self.things:
+            self.watch("vanished", key)
         thing = self.things.pop(key, None)
         if thing is None:
             return False
@@ -90,7 +106,7 @@ class World:
 
     def ready(self, key: str, now: float) -> bool:
         thing = self.find(key, now)
-        return thing is not None and thing.running(now) and now >= thing.ready_at
+        return thing is not None and thing.running(now) and now >= max(thing.ready_at, thing.sick_until)
 
     def as_of(self, at: float, now: float) -> dict[str, Thing]:
         """What a lagging observer sees: things as they were at `at`."""
