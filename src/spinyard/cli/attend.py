@@ -18,9 +18,6 @@ from spinyard.errors import NotFound
 
 Json = dict[str, Any]
 
-RESTART_PATIENCE_SECONDS = 15.0
-"""for the keeper to start a dead server again"""
-
 
 @dataclass(slots=True)
 class Outcome:
@@ -33,7 +30,6 @@ class Outcome:
 
 def until_available(client: Client, items: Sequence[Json], *, timeout_seconds: float | None, quiet: bool) -> Outcome:
     """`items` as the server answered when they were applied."""
-    client.be_patient(RESTART_PATIENCE_SECONDS)
     wait = _Arrival(client, {str(item["metadata"]["uid"]): item for item in items})
     with progress(quiet=quiet) as shown, leaving("what was applied goes on", "spinyard delete"):
         poll(lambda: wait.step(shown), timeout_seconds=timeout_seconds)
@@ -42,7 +38,6 @@ def until_available(client: Client, items: Sequence[Json], *, timeout_seconds: f
 
 def until_gone(client: Client, names: Sequence[Named], *, timeout_seconds: float | None, quiet: bool) -> list[Named]:
     """Those that are still there when the time is over."""
-    client.be_patient(RESTART_PATIENCE_SECONDS)
     left = list(names)
 
     def step(shown: Progress) -> bool:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from spinyard.cli.attend import RESTART_PATIENCE_SECONDS
 from spinyard.cli.columns import headers_of, row_of
 from spinyard.cli.exits import Exit, Usage
+from spinyard.cli.options import RESTART_PATIENCE_SECONDS
 from spinyard.cli.output import print_line, reference, state_of
 from spinyard.cli.table import GAP, table_lines
 from spinyard.client import Client, SentEvent

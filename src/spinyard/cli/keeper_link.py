@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from spinyard.errors import SystemFailure, Unreachable
+from spinyard.errors import SpinyardError, SystemFailure, Unreachable
 from spinyard.ports.keeper import PROTOCOL_VERSION
 
 Json = dict[str, Any]
@@ -72,6 +72,14 @@ class KeeperLink:
         except ValueError as cause:
             raise SystemFailure("the keeper's answer is not JSON", code="keeper_refused") from cause
         return found if isinstance(found, dict) else {}
+
+
+def is_server_kept(home: Path) -> bool:
+    """Whether a keeper runs that starts the server of that home again when it dies."""
+    try:
+        return "server" in KeeperLink(home / "run" / "keeper.sock", timeout_seconds=2.0).supervised()
+    except SpinyardError:
+        return False
 
 
 def _line_from(peer: socket.socket) -> bytes:

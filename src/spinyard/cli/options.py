@@ -13,6 +13,9 @@ from cyclopts import Parameter
 from spinyard.client import Client, from_home
 from spinyard.settings import default_home
 
+RESTART_PATIENCE_SECONDS = 15.0
+"""for the keeper to start a dead server again"""
+
 Format = Literal["text", "json", "yaml", "wide", "name"]
 
 
@@ -34,8 +37,10 @@ class Common:
     def is_data(self) -> bool:
         return self.output in ("json", "yaml")
 
-    def client(self, *, patience_seconds: float = 0.0) -> Client:
-        return from_home(self.home_path, actor=f"{user_name()}@cli", patience_seconds=patience_seconds)
+    def client(self) -> Client:
+        """Waits for a server that died and that the keeper is about to start again."""
+        home = self.home_path
+        return from_home(home, actor=f"{user_name()}@cli", patience_seconds=lambda: _patience_seconds(home))
 
 
 @Parameter(name="*")
@@ -52,6 +57,12 @@ Files = Annotated[
 ]
 Labels = Annotated[tuple[str, ...], Parameter(name=["--selector", "-l"], help="Only objects with the label KEY=VALUE.")]
 Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait: 30s, 5m, 1h30m.")]
+
+
+def _patience_seconds(home: Path) -> float:
+    from spinyard.cli.keeper_link import is_server_kept
+
+    return RESTART_PATIENCE_SECONDS if is_server_kept(home) else 0.0
 
 
 def user_name() -> str:

@@ -22,17 +22,20 @@ LOG_SILENCE_SECONDS = 3600.0
 class Client:
     """Every method raises from the tree of `spinyard.errors`; nothing answering is Unreachable.
 
+    `patience_seconds` is asked when nothing answers: how long to go on trying.
     Changes take an optional `key` (Idempotency-Key): with it they are sent again over a broken connection.
     """
 
-    def __init__(self, address: Address | Callable[[], Address], *, actor: str = "", patience_seconds: float = 0.0):
+    def __init__(
+        self,
+        address: Address | Callable[[], Address],
+        *,
+        actor: str = "",
+        patience_seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         locate = (lambda: address) if isinstance(address, Address) else address
         self._transport = Transport(locate, patience_seconds=patience_seconds)
         self._actor = actor
-
-    def be_patient(self, seconds: float) -> None:
-        """How long to go on trying while nothing answers: the time in which the keeper starts a dead server again."""
-        self._transport.patience_seconds = seconds
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

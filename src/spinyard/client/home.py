@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def read_server_file(home: Path) -> ServerFile | None:
         return None
 
 
-def from_home(home: Path, *, actor: str = "", patience_seconds: float = 0.0) -> Client:
+def from_home(home: Path, *, actor: str = "", patience_seconds: Callable[[], float] = lambda: 0.0) -> Client:
     """A client for the server of that home; whether one runs shows at the first request."""
 
     def locate() -> Address:

@@ -49,14 +49,14 @@ class Response:
 
 
 class Transport:
-    """`locate` gives the address; it raises Unreachable when there is none. `patience_seconds`: how long to go on
-    trying while nothing answers (0: the first refusal is the answer)."""
+    """`locate` gives the address; it raises Unreachable when there is none. `patience_seconds` is asked when nothing
+    answers: how long to go on trying (0: the first refusal is the answer)."""
 
     def __init__(
-        self, locate: Callable[[], Address], *, patience_seconds: float = 0.0, timeout_seconds: float = 30.0
+        self, locate: Callable[[], Address], *, patience_seconds: Callable[[], float], timeout_seconds: float = 30.0
     ) -> None:
         self._locate = locate
-        self.patience_seconds = patience_seconds
+        self._patience_seconds = patience_seconds
         self._timeout_seconds = timeout_seconds
 
     def request(
@@ -71,10 +71,9 @@ class Transport:
     ) -> Response:
         """The answer of status 2xx; any other status raises the error it stands for."""
         safe = method in ("GET", "HEAD") or "Idempotency-Key" in (headers or {})
-        tries_left = 1 + int(self.patience_seconds / RETRY_PAUSE_SECONDS)
+        tries_left: int | None = None
         drops_left = 2 if safe else 0
         while True:
-            tries_left -= 1
             try:
                 return self._once(method, path, query, body, headers or {}, timeout_seconds)
             except _Dropped as dropped:
@@ -82,9 +81,13 @@ class Transport:
                 if drops_left < 0:
                     raise _lost(method, safe) from dropped.__cause__
             except Unreachable:
+                tries_left = self._tries() if tries_left is None else tries_left - 1
                 if tries_left <= 0:
                     raise
             time.sleep(RETRY_PAUSE_SECONDS)
+
+    def _tries(self) -> int:
+        return int(self._patience_seconds() / RETRY_PAUSE_SECONDS)
 
     @contextmanager
     def stream(

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from spinyard.cli.attend import RESTART_PATIENCE_SECONDS, leaving, spins_of
+from spinyard.cli.attend import leaving, spins_of
 from spinyard.cli.exits import Exit, WaitedTooLong
 from spinyard.cli.keeper_link import KeeperLink
 from spinyard.cli.options import COMMON, Common, Timeout
@@ -95,7 +95,7 @@ def _delete_all(settings: Settings, seconds: float, common: Common) -> list[str]
     started = ensure_running(settings)
     if started.server_started and not common.is_data:
         print("no server ran; started one to delete with", file=sys.stderr)
-    client = common.client(patience_seconds=RESTART_PATIENCE_SECONDS)
+    client = common.client()
     sweep = _Sweep(client)
     with progress(quiet=common.is_data) as shown, leaving("the deletion goes on", "spinyard down --delete"):
         done = poll(lambda: sweep.step(shown), timeout_seconds=seconds)

@@ -50,7 +50,7 @@ def restart(
     seconds = seconds_of(timeout)
     client = common.client()
     item = client.restart(scope.namespace, _service(words), key=f"cli-{SystemClock().new_uid()}")
-    return _finish(client, item, "restarting", wait, seconds, timeout, common)
+    return _finish(client, item, "restarted" if wait else "restarting", wait, seconds, timeout, common)
 
 
 def execute(

@@ -36,7 +36,7 @@ def up(
     settings = load_settings(common.home_path)
     started = ensure_running(settings)
     _say_started(started, quiet=common.is_data)
-    client = common.client(patience_seconds=5.0)
+    client = common.client()
     results = send(client, objects, "", False, {})
     if not common.is_data:
         print_results(results)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from spinyard.cli.attend import RESTART_PATIENCE_SECONDS, leaving, until_gone
+from spinyard.cli.attend import leaving, until_gone
 from spinyard.cli.exits import Exit, Failed, Usage, WaitedTooLong
 from spinyard.cli.kinds import target
 from spinyard.cli.manifests import Named
@@ -32,7 +32,7 @@ def wait(
     """Wait until every named object is so. Ctrl-C stops the waiting, never the work."""
     seconds = seconds_of(timeout)
     targets = [Named(kind, scope.namespace, name) for kind, name in target(words)]
-    client = common.client(patience_seconds=RESTART_PATIENCE_SECONDS)
+    client = common.client()
     if for_ == "delete":
         late = until_gone(client, targets, timeout_seconds=seconds, quiet=common.is_data)
     else:
