@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
-from spinyard.core.actions import Action, Ensure
+from spinyard.core.actions import Action, Ensure, Remove
 from spinyard.core.backoff import backoff_seconds
 from spinyard.core.observed import Absent, EndpointFacts, Present, ProcessFacts, Unknown
 from spinyard.core.plan import EventDraft, Plan, Resource
@@ -62,7 +62,18 @@ def overrun(active: int | None, deadline: float) -> EventDraft:
 
 def drained(s: Snapshot, why: str, events: tuple[EventDraft, ...]) -> Plan:
     status = with_condition(s.status, "Drained", not events, "DrainDeadline" if events else "Drained", "", s.now)
-    return s.move(State.TERMINATING, why, "Drained", status=status, events=events)
+    programs = tuple(resource for resource in s.row.resources if resource.kind == "process")
+    rows, actions = asked_to_end(programs)
+    return s.move(State.TERMINATING, why, "Drained", status=status, events=events, resources=rows, actions=actions)
+
+
+def asked_to_end(resources: tuple[Resource, ...]) -> tuple[tuple[Resource, ...], tuple[Action, ...]]:
+    """The first request for the end of each, in the commit that enters the state; later ones come from `unmake`."""
+    wanted = tuple(resource for resource in resources if resource.wanted)
+    return (
+        tuple(replace(resource, wanted=False) for resource in wanted),
+        tuple(Remove(resource.provider, resource.key) for resource in wanted),
+    )
 
 
 def failed(s: Snapshot) -> Plan:
@@ -85,7 +96,16 @@ def terminating(s: Snapshot) -> Plan:
     if record is not None and status.exit is None:
         status = msgspec.structs.replace(status, exit=record)
     if not waiting:
-        return s.move(State.CLEANING, "its program is gone", "Terminated", status=status, resources=changed)
+        rest = tuple(resource for resource in s.row.resources if resource.kind != "process")
+        rows, actions = asked_to_end(rest)
+        return s.move(
+            State.CLEANING,
+            "its program is gone",
+            "Terminated",
+            status=status,
+            resources=changed + rows,
+            actions=actions,
+        )
     limit = s.template.termination_grace_seconds + s.rules.terminating_margin_seconds
     return go_on(s, status, changed, actions, waiting, limit)
 

@@ -200,17 +200,20 @@ class Snapshot:
             unknown=False,
             timeline=((status or self.status).timeline + ((str(state), round(self.now, 4)),))[-24:],
         )
-        plan = self.stay(
-            why,
-            reason,
-            wake_in=0.0,
-            status=entered,
+        return Plan(
+            state=str(state),
+            status=encode_status(entered),
+            why=why,
+            reason=reason,
+            wake_at=self.now,
             actions=actions,
             resources=resources,
             requires=requires,
             events=events,
+            failed_at=self.row.failed_at,
+            served_at=self.row.served_at,
+            outcome=self.row.outcome,
         )
-        return replace(plan, state=str(state))
 
     def fail(self, error_class: ErrorClass, message: str, *, diagnostics: str = "") -> Plan:
         """To `failed`. What routes to it goes in the same commit; the rest is taken down by the states that follow."""

@@ -23,14 +23,10 @@ def pending(s: Snapshot) -> Plan:
         return s.move(State.TERMINATING, "deleted before anything was made", "Deleted")
     if s.template.provider not in s.rules.providers:
         return s.fail(ErrorClass.PROVIDER_ERROR, f"no provider is called {s.template.provider!r} here")
-    missing = missing_reservations(s)
-    if not missing:
-        status = with_condition(s.status, "QuotaReserved", True, "Reserved", "", s.now)
-        ports = dict(s.ports)
-        status = msgspec.structs.replace(status, address=LOOPBACK if ports else "", ports=ports)
-        return s.move(State.PLANNED, "everything it needs is reserved", "Reserved", status=status)
     if not s.seen.refused:
-        return s.stay("reserving ports", "Reserving", wake_in=0.0, requires=missing)
+        # The numbers are had in the very commit that moves on, or nothing of it is written.
+        missing = missing_reservations(s)
+        return s.move(State.PLANNED, "everything it needs is reserved", "Reserved", requires=missing)
     if s.in_state_seconds > s.template.queue_timeout_seconds:
         return s.fail(ErrorClass.QUEUE_TIMEOUT, f"waited {s.in_state_seconds:.0f} s: {s.seen.refused}")
     status = with_condition(s.status, "QuotaReserved", False, "Refused", s.seen.refused, s.now)
@@ -42,8 +38,12 @@ def planned(s: Snapshot) -> Plan:
     """The ledger rows and the first actions go together: rows are durable before the calls leave."""
     if s.deleting:
         return s.move(State.TERMINATING, "deleted before anything was made", "Deleted")
+    status = with_condition(s.status, "QuotaReserved", True, "Reserved", "", s.now)
+    status = msgspec.structs.replace(status, address=LOOPBACK if s.ports else "", ports=dict(s.ports))
     rows, actions = first_resources(s)
-    return s.move(State.PROVISIONING, "making what it needs", "Provisioning", resources=rows, actions=actions)
+    return s.move(
+        State.PROVISIONING, "making what it needs", "Provisioning", status=status, resources=rows, actions=actions
+    )
 
 
 def provisioning(s: Snapshot) -> Plan:
@@ -65,6 +65,8 @@ def provisioning(s: Snapshot) -> Plan:
             return s.fail(ErrorClass(failure.error_class), failure.message)
     if not missing and not unknown:
         status = with_condition(s.status, "Provisioned", True, "Present", "", s.now)
+        runs = not s.template.bootstrap and s.template.startup_probe is None
+        status = msgspec.structs.replace(status, started=runs)
         return s.move(State.BOOTSTRAPPING, "everything it needs is there", "Provisioned", status=status)
     if s.in_state_seconds > s.rules.provisioning_seconds:
         detail = s.status.last_error or unknown or "it never appeared"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -95,7 +96,9 @@ class SpinStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     metered_seconds: float = 0.0
 
 
+@lru_cache(maxsize=4096)
 def decode_status(blob: bytes) -> SpinStatus:
+    """Frozen, so the two decodings of one pass may share it."""
     return _DECODER.decode(blob) if blob else SpinStatus()
 
 
