@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from spinyard.core.observed import LookWatch, ProbeAnswer, ProbeResult
 from spinyard.core.spec import Kind
 from spinyard.core.want import Want
 from spinyard.errors import ServerAlreadyRunning, StoreFailure, SystemFailure
+from spinyard.failpoints import failpoints
 from spinyard.settings import Settings
 
 if TYPE_CHECKING:
@@ -202,12 +203,17 @@ async def _assembled(settings: Settings) -> AsyncIterator[_Parts]:
     from spinyard.proxy.translate_listener import gateway_of
 
     clock = SystemClock()
+    failpoint = failpoints(os.environ.get("SPINYARD_FAILPOINT", ""), settings.run_dir)
+    failpoint("store:before")
     store = open_store(settings, clock)
+    failpoint("store:after")
     threads = make_threads()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(store.close)
         scope = f"host:{store.installation}"
+        failpoint("epoch:before")
         epoch = await _claim_epoch(settings, clock)
+        failpoint("epoch:after")
         process = ProcessProvider(settings.home, installation=store.installation, scope=scope, clock=clock, epoch=epoch)
         stack.push_async_callback(process.close)
         proxy = ProxyProvider(
@@ -220,7 +226,9 @@ async def _assembled(settings: Settings) -> AsyncIterator[_Parts]:
             first_version=epoch << 32,
         )
         proxy.restore(ledger_wants(store, "proxy"))
+        failpoint("proxy:restored")
         await proxy.start()
+        failpoint("proxy:started")
         stack.push_async_callback(proxy.stop)
 
         async def run_command(
@@ -258,12 +266,14 @@ async def _assembled(settings: Settings) -> AsyncIterator[_Parts]:
                 events_keep_seconds=settings.events_keep_seconds,
             ),
             watch=_Watch(watch),
-            failpoint=failpoints(os.environ.get("SPINYARD_FAILPOINT", "")),
+            failpoint=failpoint,
             committed=notifier.notify,
         )
         engine = Engine(context)
         engine_box.append(engine)
+        failpoint("catch_up:before")
         await threads.write(lambda: store.catch_up(now=clock.now()))
+        failpoint("catch_up:after")
         yield _Parts(settings, clock, store, threads, process, proxy, context, engine, watch, clock.now())
 
 
@@ -290,25 +300,6 @@ def ledger_wants(store: Store, provider: str) -> list[tuple[ResourceKey, Want]]:
         if len(page) < 1000:
             return [(key, want) for _, key, want in sorted(out, key=lambda one: one[:2])]
         after = page[-1].key
-
-
-def failpoints(name: str) -> Callable[[str], None]:
-    """`NAME[:N]` kills this process with SIGKILL at the N-th passing of that place (first: 1). For crash tests."""
-    from spinyard.engine.context import no_failpoint
-
-    if not name:
-        return no_failpoint
-    place, _, count = name.partition("@")
-    left = [int(count or 1)]
-
-    def at(here: str) -> None:
-        if here != place:
-            return
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return at
 
 
 # -- the server -------------------------------------------------------------------------------------------------------
@@ -345,7 +336,9 @@ async def _serve(settings: Settings) -> int:
         try:
             await _start_gateway(parts)
             problems.clear()
+            parts.context.failpoint("ready:before")
             _write_server_file(settings, url)
+            parts.context.failpoint("ready:after")
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -372,7 +365,9 @@ async def _start_gateway(parts: _Parts) -> None:
     settings = parts.settings
     config = settings.run_dir / "envoy.json"
     write_config(config, settings.xds_socket, settings.admin_socket)
+    parts.context.failpoint("supervise:before")
     await parts.process.keeper.supervise(ENVOY, argv(settings.home, config), restart=True, hot=True)
+    parts.context.failpoint("supervise:after")
     began = parts.clock.monotonic()
     while not parts.proxy.is_serving():
         refused = parts.proxy.listener_problem()
@@ -477,13 +472,18 @@ def _deps(parts: _Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
             "startedAt": parts.started_at,
         }
 
-    def run_write(work: Callable[[], T]) -> Awaitable[T]:
-        return parts.threads.write(work)
+    failpoint = parts.context.failpoint
+
+    async def run_write(work: Callable[[], T]) -> T:
+        failpoint("api:before")
+        result = await parts.threads.write(work)
+        failpoint("api:after")
+        return result
 
     return ApiDeps(
         store=parts.store,
         clock=parts.clock,
-        run_write=parts.threads.write,
+        run_write=run_write,
         run_read=parts.threads.read,
         token=_Token(settings.token_file),
         hint=engine.hint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from spinyard.engine.context import Context
+from spinyard.engine.context import Context, no_failpoint
 from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
 
 
@@ -42,9 +42,9 @@ class Committer:
 
     async def _write(self, commits: list[Commit]) -> list[CommitResult]:
         context = self._context
-        context.failpoint("commit:before")
+        self._pass("before", commits)
         results = list(await context.write(lambda: context.store.commit(commits, now=context.clock.now())))
-        context.failpoint("commit:after")
+        self._pass("after", commits)
         newest = 0
         for result in results:
             match result:
@@ -58,3 +58,11 @@ class Committer:
         if newest:
             context.committed(newest)
         return results
+
+    def _pass(self, moment: str, commits: list[Commit]) -> None:
+        failpoint = self._context.failpoint
+        if failpoint is no_failpoint:
+            return
+        failpoint(f"commit:{moment}")
+        for commit in commits:
+            failpoint(f"commit:{moment}:{commit.row.kind}:{commit.plan.state}")

@@ -18,7 +18,9 @@ async def beat(context: Context, reconciler: Reconciler) -> None:
         return
     until = context.clock.now() + context.settings.lease_seconds
     leases = [flight.lease for flight in flights]
+    context.failpoint("extend:before")
     kept = set(await context.write(lambda: context.store.extend(leases, until=until)))
+    context.failpoint("extend:after")
     for flight in flights:
         if flight.lease in kept:
             flight.lease_until = until

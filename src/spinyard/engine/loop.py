@@ -90,9 +90,11 @@ class Engine:
         context = self._context
         store, settings = context.store, context.settings
         now = context.clock.now()
+        context.failpoint("claim:before")
         rows = await context.write(
             lambda: store.claim(holder=settings.holder, now=now, lease_seconds=settings.lease_seconds, limit=limit)
         )
+        context.failpoint("claim:after")
         context.figures.claimed += len(rows)
         for row in rows:
             flight = Flight(Lease(row.uid, row.lease_token), row.lease_until)
@@ -139,7 +141,9 @@ class Engine:
             self._hint_came.clear()
             uids, self._hinted = sorted(self._hinted), set()
             now = context.clock.now()
+            context.failpoint("wake:before")
             await context.write(lambda uids=uids, now=now: context.store.wake(uids, now=now))  # type: ignore[misc]
+            context.failpoint("wake:after")
             self._due.set()
 
     async def _listen_forever(self, provider: Provider) -> None:

@@ -109,7 +109,9 @@ class Reconciler:
 
     async def _release(self, flight: Flight, row: ObjectRow, plan: Plan) -> None:
         release = (flight.lease, row.wake_seq, plan.wake_at)
+        self._context.failpoint("release:before")
         await self._context.write(lambda: self._context.store.release([release]))
+        self._context.failpoint("release:after")
 
 
 def changes(row: ObjectRow, plan: Plan) -> bool:

@@ -89,7 +89,9 @@ class Sweep:
                 due = now - first >= grace
                 if due and not dry_run:
                     log.warning("removing an orphan", provider=name, key=thing.key, why=why)
+                    context.failpoint("sweep:before")
                     await provider.remove(thing.key, now=True)
+                    context.failpoint("sweep:after")
                     context.figures.orphans_removed += 1
                 out.append(Orphan(name, thing.key, thing.description, why, first, removed=due and not dry_run))
         if not dry_run:
