@@ -18,25 +18,21 @@ from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
 from spinyard.errors import ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.proxy import proto, translate, translate_listener, translate_routes
+from spinyard.proxy import proto, translate, translate_listener
 from spinyard.proxy.bootstrap import RUNTIME_LAYER
 from spinyard.proxy.changes import Changes
+from spinyard.proxy.facts import check, describe, endpoint_facts
+from spinyard.proxy.poll import Poll
 from spinyard.proxy.route_table import RouteTable
-from spinyard.proxy.stats import Admin, AdminUnavailable, HostStatus, Reading
+from spinyard.proxy.stats import Admin, AdminUnavailable
 from spinyard.proxy.translate_listener import Gateway
 from spinyard.proxy.xds import XdsServer
 from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, LISTENER, ROUTES, RUNTIME, Change
 
 _SHARED = {ROUTES: translate_listener.ROUTES, LISTENER: translate_listener.LISTENER}
 
-# Envoy confirms on its main thread, its workers follow within a moment: a request may still be given to a draining
-# endpoint just after. Idle is believed only from a reading that began this long after the confirmation.
-WORKERS_FOLLOW_SECONDS = 0.01
-POLL_FAST_SECONDS = 0.05
-POLL_SLOW_SECONDS = 1.0
-# An endpoint that still has not come to rest is no longer looked at with the fast poll.
-RESTLESS_SECONDS = 30.0
 LISTENER_RETRY_SECONDS = 1.0
+LISTENER_RETRY_SECONDS_MAX = 5.0
 
 
 @dataclass(slots=True)
@@ -98,7 +94,9 @@ class ProxyProvider:
         self._flushing = False
         self._changes = Changes()
         self._poller: asyncio.Task[None] | None = None
-        self._stir = asyncio.Event()
+        self._poll = Poll(self._admin, clock, self._endpoints, self._tend, self._changes.emit)
+        self._listener_tried_at = 0.0
+        self._listener_pause = LISTENER_RETRY_SECONDS
         self._xds.publish([Change(LISTENER, translate_listener.LISTENER, self._listener()), self._runtime()])
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -115,7 +113,7 @@ class ProxyProvider:
         """Serve Envoy. Raises OSError if the socket cannot be had."""
         self._flush()
         await self._xds.start()
-        self._poller = asyncio.create_task(self._poll_for_ever(), name="proxy-poll")
+        self._poller = asyncio.create_task(self._poll.run(), name="proxy-poll")
 
     async def stop(self) -> None:
         if self._poller is not None:
@@ -158,7 +156,7 @@ class ProxyProvider:
             raise ProviderFailure(
                 f"The data plane takes routes and endpoints, not {type(want).__name__}.", retryable=False
             )
-        _check(want)
+        check(want)
         self._put(key, want)
         self._flush_soon()
 
@@ -182,7 +180,7 @@ class ProxyProvider:
         return await self._observe_endpoint(wish, wish.want)
 
     async def owned(self) -> Sequence[Owned]:
-        return [Owned(key, _describe(wish.want)) for key, wish in self._wishes.items()]
+        return [Owned(key, describe(wish.want)) for key, wish in self._wishes.items()]
 
     def changes(self) -> AsyncIterator[ResourceKey]:
         return self._changes.subscribe()
@@ -243,10 +241,10 @@ class ProxyProvider:
         if draining and self._xds.connected > 1:
             return Unknown("an Envoy is being replaced: the requests of the old one cannot be counted")
         try:
-            reading = await self._admin.read(after=confirmed_at)
+            reading = await self._admin.read(frozenset({want.cluster}), after=confirmed_at)
         except AdminUnavailable as error:
             return Unknown(str(error))
-        return Present(_facts(want, reading, confirmed_at))
+        return Present(endpoint_facts(want, reading, confirmed_at))
 
     def _confirmed_at(self, cluster: str) -> float:
         confirmed = self._xds.confirmed(ENDPOINTS, cluster)
@@ -312,7 +310,7 @@ class ProxyProvider:
             self._routes_dirty = False
         self._xds.publish(changes)
         self._note_versions()
-        self._stir.set()
+        self._poll.stir()
 
     def _cluster_changes(self, name: str) -> list[Change]:
         cluster = self._clusters.get(name)
@@ -349,7 +347,7 @@ class ProxyProvider:
     # -- news ------------------------------------------------------------------------------------------------------
 
     def _on_news(self, moved: set[tuple[str, str]]) -> None:
-        self._stir.set()
+        self._poll.stir()
         kinds = {kind for kind, _ in moved}
         if ROUTES in kinds:
             self._on_routes()
@@ -393,109 +391,25 @@ class ProxyProvider:
         if self._routes_dirty:
             self._flush_soon()
 
-    # -- health ----------------------------------------------------------------------------------------------------
+    # -- for the poll ----------------------------------------------------------------------------------------------
 
-    async def _poll_for_ever(self) -> None:
-        """Hints only: who asks gets a reading of their own."""
-        last: dict[ResourceKey, HostStatus | None] = {}
-        asked_listener_at = self._clock.monotonic()
-        while True:
-            if self.listener_problem() and self._clock.monotonic() - asked_listener_at >= LISTENER_RETRY_SECONDS:
-                asked_listener_at = self._clock.monotonic()
-                change = Change(LISTENER, translate_listener.LISTENER, self._listener())
-                self._xds.publish([change], again=True)
-            self._stir.clear()
-            if self._xds.connected and self._clusters:
-                last, restless = await self._look(last)
-                pause = POLL_FAST_SECONDS if restless else POLL_SLOW_SECONDS
-            else:
-                pause = POLL_SLOW_SECONDS
-            await self._rest(pause)
-
-    async def _rest(self, seconds: float) -> None:
-        """Something new ends a long rest early, but never hurries the fast one."""
-        await self._clock.sleep(min(seconds, POLL_FAST_SECONDS / 2))
-        if seconds <= POLL_FAST_SECONDS:
-            await self._clock.sleep(seconds / 2)
-            return
-        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
-        stirred = asyncio.ensure_future(self._stir.wait())
-        try:
-            await asyncio.wait({sleeper, stirred}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            stirred.cancel()
-
-    async def _look(
-        self, last: dict[ResourceKey, HostStatus | None]
-    ) -> tuple[dict[ResourceKey, HostStatus | None], bool]:
-        try:
-            reading = await self._admin.read()
-        except AdminUnavailable:
-            return last, False
+    async def _tend(self) -> None:
+        """What needs a look from time to time: a listener that was refused may be possible now."""
         now = self._clock.monotonic()
-        seen: dict[ResourceKey, HostStatus | None] = {}
-        changed: list[ResourceKey] = []
-        restless = False
+        if not self.listener_problem():
+            self._listener_tried_at, self._listener_pause = now, LISTENER_RETRY_SECONDS
+        elif now - self._listener_tried_at >= self._listener_pause:
+            self._listener_tried_at = now
+            self._listener_pause = min(self._listener_pause * 2, LISTENER_RETRY_SECONDS_MAX)
+            self._xds.publish([Change(LISTENER, translate_listener.LISTENER, self._listener())], again=True)
+
+    def _endpoints(self) -> Iterable[tuple[ResourceKey, EndpointWant, float]]:
+        if not self._xds.connected:
+            return
         for key, wish in self._wishes.items():
-            if not isinstance(wish.want, EndpointWant):
-                continue
-            host = reading.host(wish.want.cluster, (wish.want.address, wish.want.port))
-            seen[key] = host
-            before = last.get(key)
-            if key not in last or _essence(before) != _essence(host):
-                changed.append(key)
-            restless = restless or (_is_restless(wish.want, host) and now - wish.since < RESTLESS_SECONDS)
-        self._changes.emit(changed)
-        return seen, restless
-
-
-def _essence(host: HostStatus | None) -> tuple[bool, bool] | None:
-    return None if host is None else (host.healthy, host.active_requests == 0)
-
-
-def _is_restless(want: EndpointWant, host: HostStatus | None) -> bool:
-    match want.state:
-        case EndpointState.ACTIVE:
-            return host is None or not host.healthy
-        case EndpointState.DRAINING:
-            return host is not None
-        case EndpointState.UNHEALTHY:
-            return False
-
-
-def _facts(want: EndpointWant, reading: Reading, confirmed_at: float) -> EndpointFacts:
-    host = reading.host(want.cluster, (want.address, want.port))
-    if host is None:
-        return EndpointFacts(acknowledged=True)
-    active = host.active_requests
-    if want.state == EndpointState.DRAINING and reading.started_at < confirmed_at + WORKERS_FOLLOW_SECONDS:
-        active = max(active, 1)
-    return EndpointFacts(acknowledged=True, healthy=host.healthy, active_requests=active)
-
-
-def _check(want: RouteWant | EndpointWant) -> None:
-    """What Envoy would refuse together with its neighbours is refused here alone."""
-    if not want.cluster or len(want.cluster) > 200:
-        raise ProviderFailure("A cluster name has 1 to 200 characters.", retryable=False)
-    problems: list[str] = []
-    if isinstance(want, EndpointWant):
-        if not translate.is_address(want.address):
-            problems.append(f"{want.address!r} is not an IP address")
-        if not 0 < want.port < 65536 or not 0 <= want.probe_port < 65536:
-            problems.append(f"{want.port} is not a port")
-    else:
-        problems += [problem for host in want.hosts if (problem := translate_routes.host_problem(host))]
-        problems += [problem for problem in [translate_routes.prefix_problem(want.path_prefix)] if problem]
-    if problems:
-        raise ProviderFailure("; ".join(problems), retryable=False, next_step="Correct it in the service's route.")
+            if isinstance(wish.want, EndpointWant):
+                yield key, wish.want, wish.since
 
 
 def _message(kind: str) -> str:
     return kind.removeprefix(proto.TYPE_PREFIX)
-
-
-def _describe(want: RouteWant | EndpointWant) -> str:
-    if isinstance(want, RouteWant):
-        return f"route {', '.join(want.hosts)}{want.path_prefix} to {want.cluster}"
-    return f"endpoint {want.address}:{want.port} of {want.cluster}, {want.state}"

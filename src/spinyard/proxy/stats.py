@@ -7,11 +7,11 @@ a moment that the reading cannot have seen.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -21,6 +21,8 @@ from spinyard.ports.clock import Clock
 FRESH_SECONDS = 0.015
 CALL_TIMEOUT_SECONDS = 2.0
 BODY_BYTES_MAX = 256 << 20
+FILTER_CHARACTERS_MAX = 4_000
+ALL: frozenset[str] = frozenset()
 
 Address = tuple[str, int]
 
@@ -39,13 +41,17 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`started_at`: monotonic; what was confirmed before it is in it."""
+    """`started_at`: monotonic; what was confirmed before it is in it. `clusters`: those asked for; empty: all."""
 
     started_at: float
+    clusters: frozenset[str]
     hosts: Mapping[tuple[str, Address], HostStatus]
 
     def host(self, cluster: str, address: Address) -> HostStatus | None:
         return self.hosts.get((cluster, address))
+
+    def tells_of(self, clusters: frozenset[str]) -> bool:
+        return not self.clusters or (bool(clusters) and clusters <= self.clusters)
 
 
 class Admin:
@@ -54,25 +60,41 @@ class Admin:
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._last: Reading | None = None
-        self._under_way: asyncio.Task[Reading] | None = None
-        self._under_way_since = 0.0
+        self._one_call = asyncio.Lock()
+        self._next: asyncio.Task[Reading] | None = None
+        self._asked: set[frozenset[str]] = set()
 
     async def close(self) -> None:
-        if self._under_way is not None:
-            self._under_way.cancel()
+        if self._next is not None:
+            self._next.cancel()
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    async def read(self, *, after: float = 0.0) -> Reading:
-        """A reading started at `after` (monotonic) or later, at most FRESH_SECONDS old. Raises AdminUnavailable."""
-        now = self._clock.monotonic()
-        if self._last is not None and self._last.started_at >= max(after, now - FRESH_SECONDS):
+    async def read(self, clusters: frozenset[str] = ALL, *, after: float = 0.0) -> Reading:
+        """A reading of these clusters that started at `after` (monotonic) or later, at most FRESH_SECONDS old.
+
+        One call is under way at a time; all who ask meanwhile share the next. Raises AdminUnavailable.
+        """
+        last, oldest = self._last, max(after, self._clock.monotonic() - FRESH_SECONDS)
+        if last is not None and last.started_at >= oldest and last.tells_of(clusters):
+            return last
+        if self._next is None:
+            self._next = asyncio.create_task(self._read_next())
+        self._asked.add(clusters)
+        return await asyncio.shield(self._next)
+
+    async def _read_next(self) -> Reading:
+        async with self._one_call:
+            asked, self._asked, self._next = self._asked, set(), None
+            clusters = ALL if ALL in asked else frozenset().union(*asked)
+            pattern = "^(" + "|".join(re.escape(name) for name in sorted(clusters)) + ")$"
+            if len(pattern) > FILTER_CHARACTERS_MAX:
+                clusters = ALL
+            now = self._clock.monotonic()
+            body = await self._get("/clusters", {"format": "json"} | ({"filter": pattern} if clusters else {}))
+            self._last = Reading(now, clusters, MappingProxyType(parse_clusters(body)))
             return self._last
-        if self._under_way is None or self._under_way.done() or self._under_way_since < after:
-            self._under_way_since = now
-            self._under_way = asyncio.ensure_future(self._read_clusters(now))
-        return await asyncio.shield(self._under_way)
 
     async def counters(self, pattern: str) -> dict[str, int]:
         """Counters and gauges whose name matches the regular expression, as they stand. Raises AdminUnavailable."""
@@ -84,17 +106,12 @@ class Admin:
         """Envoy says LIVE: it has its first configuration. Raises AdminUnavailable when it says nothing."""
         return (await self._get("/server_info", {})).find(b'"state": "LIVE"') >= 0
 
-    async def _read_clusters(self, now: float) -> Reading:
-        body = await self._get("/clusters", {"format": "json"})
-        self._last = Reading(now, MappingProxyType(parse_clusters(body)))
-        return self._last
-
     async def _get(self, path: str, query: Mapping[str, str]) -> bytes:
         try:
             async with self._connected().get(f"http://envoy{path}", params=query) as answer:
                 if answer.status != 200:
                     raise AdminUnavailable(f"Envoy's admin answered {answer.status} to {path}")
-                return await answer.content.read(BODY_BYTES_MAX)
+                return await _bounded(answer.content)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise AdminUnavailable(f"Envoy's admin does not answer: {str(error) or type(error).__name__}") from error
 
@@ -106,6 +123,17 @@ class Admin:
                 auto_decompress=False,
             )
         return self._session
+
+
+async def _bounded(stream: aiohttp.StreamReader) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in stream.iter_any():
+        size += len(part)
+        if size > BODY_BYTES_MAX:
+            raise AdminUnavailable(f"Envoy's admin said more than {BODY_BYTES_MAX} bytes")
+        parts.append(part)
+    return b"".join(parts)
 
 
 class _SocketAddress(msgspec.Struct):
@@ -163,9 +191,11 @@ def parse_clusters(body: bytes) -> dict[tuple[str, Address], HostStatus]:
 
 
 def _status(host: _Host) -> HostStatus:
-    stats = {stat.name: int(stat.value) for stat in host.stats if stat.name in ("rq_active", "rq_total")}
+    """A request that waits for its connection is not counted as active by Envoy, but it belongs to this endpoint."""
+    stats = {stat.name: int(stat.value) for stat in host.stats if stat.name.startswith("rq_")}
     why = _unhealthy_because(host.health_status)
-    return HostStatus(not why, stats.get("rq_active", 0), stats.get("rq_total", 0), why)
+    active = stats.get("rq_active", 0) + stats.get("rq_pending_active", 0)
+    return HostStatus(not why, active, stats.get("rq_total", 0), why)
 
 
 def _unhealthy_because(health: _Health) -> str:
@@ -180,8 +210,3 @@ def _unhealthy_because(health: _Health) -> str:
     if health.eds_health_status not in ("HEALTHY", "UNKNOWN"):
         return health.eds_health_status.lower()
     return ""
-
-
-def as_dict(reading: Reading) -> dict[str, Any]:
-    """For people: doctor and describe."""
-    return {f"{cluster} {host}:{port}": status for (cluster, (host, port)), status in reading.hosts.items()}

@@ -106,12 +106,14 @@ def health_check(probe: Probe | None, *, http2: bool) -> Dict | None:
     if probe is None or probe.exec is not None:
         return None
     period = max(probe.period_seconds, 0.1)
+    # `no_traffic_interval` counts, before the others, for unhealthy endpoints of a cluster that had no request yet.
+    unhealthy = _seconds(min(period, UNHEALTHY_INTERVAL_SECONDS))
     check: Dict = {
         "timeout": _seconds(max(probe.timeout_seconds, 0.05)),
         "interval": _seconds(period),
-        "no_traffic_interval": _seconds(period),
+        "no_traffic_interval": unhealthy,
         "no_traffic_healthy_interval": _seconds(period),
-        "unhealthy_interval": _seconds(min(period, UNHEALTHY_INTERVAL_SECONDS)),
+        "unhealthy_interval": unhealthy,
         "healthy_threshold": max(probe.success_threshold, 1),
         "unhealthy_threshold": max(probe.failure_threshold, 1),
         "reuse_connection": False,

@@ -1,0 +1,47 @@
+"""PURE. Wants checked before Envoy sees them, and what Envoy says turned into facts."""
+
+from __future__ import annotations
+
+from spinyard.core.observed import EndpointFacts
+from spinyard.core.want import EndpointState, EndpointWant, RouteWant
+from spinyard.errors import ProviderFailure
+from spinyard.proxy import translate, translate_routes
+from spinyard.proxy.stats import Reading
+
+CLUSTER_NAME_MAX = 200
+# Envoy confirms on its main thread, its workers follow within a moment: a request may still be given to a draining
+# endpoint just after. Idle is believed only from a reading that began this long after the confirmation.
+WORKERS_FOLLOW_SECONDS = 0.01
+
+
+def endpoint_facts(want: EndpointWant, reading: Reading, confirmed_at: float) -> EndpointFacts:
+    host = reading.host(want.cluster, (want.address, want.port))
+    if host is None:
+        return EndpointFacts(acknowledged=True)
+    active = host.active_requests
+    if want.state == EndpointState.DRAINING and reading.started_at < confirmed_at + WORKERS_FOLLOW_SECONDS:
+        active = max(active, 1)
+    return EndpointFacts(acknowledged=True, healthy=host.healthy, active_requests=active)
+
+
+def check(want: RouteWant | EndpointWant) -> None:
+    """What Envoy would refuse together with its neighbours is refused here alone."""
+    if not want.cluster or len(want.cluster) > CLUSTER_NAME_MAX:
+        raise ProviderFailure("A cluster name has 1 to 200 characters.", retryable=False)
+    problems: list[str] = []
+    if isinstance(want, EndpointWant):
+        if not translate.is_address(want.address):
+            problems.append(f"{want.address!r} is not an IP address")
+        if not 0 < want.port < 65536 or not 0 <= want.probe_port < 65536:
+            problems.append(f"{want.port} is not a port")
+    else:
+        problems += [problem for host in want.hosts if (problem := translate_routes.host_problem(host))]
+        problems += [problem for problem in [translate_routes.prefix_problem(want.path_prefix)] if problem]
+    if problems:
+        raise ProviderFailure("; ".join(problems), retryable=False, next_step="Correct it in the service's route.")
+
+
+def describe(want: RouteWant | EndpointWant) -> str:
+    if isinstance(want, RouteWant):
+        return f"route {', '.join(want.hosts)}{want.path_prefix} to {want.cluster}"
+    return f"endpoint {want.address}:{want.port} of {want.cluster}, {want.state}"
