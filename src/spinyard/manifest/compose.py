@@ -2,8 +2,8 @@
 
 An own composer over the parser's events, because PyYAML's recurses in C (deep nesting kills the process), forgets
 duplicate keys, and lets a few aliases grow to gigabytes. Plain scalars follow the YAML 1.2 core schema with one
-exception to be kind: what YAML 1.1 and 1.2 read differently (yes, no, on, off, 010, 0x1f, 12:30) stays text, and the
-field that wants a number or boolean says how to write it.
+exception to be kind: what YAML 1.1 and 1.2 read differently (yes, no, on, off, 010, 0x1f, 12:30, 1e3) stays text, and
+the field that wants a number or boolean says how to write it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from spinyard.manifest.objects import PROBLEMS_MAX, Problem
 DEPTH_MAX = 32
 ALIAS_NODES_MAX = 100_000
 
-_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
-_FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)?(?:\.[0-9]+|[0-9]\.)?(?:[eE][-+]?[0-9]{1,3})?")
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,39})")
+_FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)?\.[0-9]+|(?:0|[1-9][0-9]*)\.)(?:[eE][-+][0-9]{1,3})?")
 _WORDS: dict[str, object] = {"": None, "~": None} | {
     form: value
     for word, value in (("null", None), ("true", True), ("false", False))
@@ -273,7 +273,7 @@ def resolve(text: str) -> object:
     if text[0] in "+-.0123456789":
         if _INT.fullmatch(text):
             return int(text)
-        if _FLOAT.fullmatch(text) and any(letter.isdigit() for letter in text):
+        if _FLOAT.fullmatch(text):
             return float(text)
     return text
 

@@ -255,20 +255,10 @@ def _smoke_test(test: SmokeTest | None) -> Fields | None:
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Quotes what our reader or an older one would not read as text; writes no anchors."""
+    """Writes no anchors: what is shown is read by people."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    from spinyard.manifest.compose import resolve
-
-    style = '"' if not isinstance(resolve(value), str) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def to_yaml(objects: object) -> str:
