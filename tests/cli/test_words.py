@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from spinyard.cli.exits import Usage, wants_json
+from spinyard.cli.exits import Usage
 from spinyard.cli.table import table_lines
+from spinyard.cli.tell import wants_json
 from spinyard.cli.verdict import Verdict, verdict
 from spinyard.cli.words import byte_size, duration, epoch_of, may_colour, seconds_of
 from spinyard.client.sse import SentEvent, sent_events

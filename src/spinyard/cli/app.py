@@ -9,7 +9,8 @@ from typing import Final
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from spinyard import errors
-from spinyard.cli.exits import Exit, Usage, tell, wants_json
+from spinyard.cli.exits import Exit, Usage
+from spinyard.cli.tell import tell, wants_json
 
 _COMMANDS: Final = "spinyard.cli.commands"
 

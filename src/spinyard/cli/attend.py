@@ -10,7 +10,7 @@ from typing import Any
 from spinyard.cli.columns import why
 from spinyard.cli.exits import Exit, Failed, WaitedTooLong
 from spinyard.cli.manifests import Named
-from spinyard.cli.output import dig, state_of
+from spinyard.cli.output import dig, reference, state_of
 from spinyard.cli.progress import Group, Progress, Scene, poll, progress
 from spinyard.cli.verdict import Verdict, verdict
 from spinyard.client import Client
@@ -31,7 +31,7 @@ class Outcome:
 def until_available(client: Client, items: Sequence[Json], *, timeout_seconds: float | None, quiet: bool) -> Outcome:
     """`items` as the server answered when they were applied."""
     wait = _Arrival(client, {str(item["metadata"]["uid"]): item for item in items})
-    with progress(quiet=quiet) as shown, leaving("what was applied goes on", "spinyard delete"):
+    with leaving("what was applied goes on", _delete_command(items)), progress(quiet=quiet) as shown:
         poll(lambda: wait.step(shown), timeout_seconds=timeout_seconds)
     return wait.outcome()
 
@@ -56,7 +56,7 @@ def until_gone(client: Client, names: Sequence[Named], *, timeout_seconds: float
         shown.show(Scene("deleting", groups, f"{gone} of {len(names)} gone"))
         return not left
 
-    with progress(quiet=quiet) as shown, leaving("the deletion goes on", "spinyard get all"):
+    with leaving("the deletion goes on", ""), progress(quiet=quiet) as shown:
         poll(lambda: step(shown), timeout_seconds=timeout_seconds)
     return left
 
@@ -82,6 +82,12 @@ def explain_command(item: Json) -> str:
     return f"spinyard explain {item['kind'].lower()} {meta['name']} -n {meta['namespace']}"
 
 
+def _delete_command(items: Sequence[Json]) -> str:
+    names = " ".join(reference(item) for item in items[:5])
+    namespace = str(dig(items[0], "metadata", "namespace") or "default") if items else "default"
+    return f"spinyard delete {names}{' …' if len(items) > 5 else ''} -n {namespace}"
+
+
 class leaving:
     """Turns Ctrl-C into two sentences: what goes on, and which command comes next."""
 
@@ -96,7 +102,8 @@ class leaving:
         if kind is KeyboardInterrupt:
             print(
                 f"\nspinyard: you left, {self._goes_on}.\n"
-                f"  look:  spinyard get all\n  stop:  {self._command}  (or everything: spinyard down)",
+                + "  look:  spinyard get all"
+                + (f"\n  stop:  {self._command}" if self._command else ""),
                 file=sys.stderr,
             )
             raise SystemExit(int(Exit.INCONCLUSIVE))

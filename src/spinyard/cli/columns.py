@@ -32,7 +32,9 @@ def ready_count(item: Json) -> str:
 def why(item: Json) -> str:
     reason = str(dig(item, "status", "reason") or "")
     message = str(dig(item, "status", "message") or "").replace("\n", " ")
-    return f"{reason}: {message}" if reason and message else reason or message
+    if not reason or not message or message.lower().startswith(reason.lower()):
+        return message or reason
+    return f"{reason}: {message}"
 
 
 def hosts(item: Json) -> str:

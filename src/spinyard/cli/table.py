@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 from spinyard.cli.words import colour_of, is_live, paint
 
@@ -12,7 +14,7 @@ GAP = 3
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, state_column: str = "STATE") -> None:
-    for line in table_lines(headers, rows, state_column=state_column, width=_width()):
+    for line in table_lines(headers, rows, state_column=state_column, width=_width(sys.stdout)):
         print(line)
 
 
@@ -36,7 +38,16 @@ def print_fields(fields: Mapping[str, object], indent: str = "") -> None:
     shown = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
     wide = max((len(name) for name in shown), default=0) + 1
     for name, value in shown.items():
-        print(f"{indent}{name + ':':<{wide}}  {value}")
+        print(hanging(f"{indent}{name + ':':<{wide}}  ", str(value)))
+
+
+def hanging(lead: str, text: str, stream: IO[str] | None = None) -> str:
+    """`text` after `lead`, broken between words at the terminal's width, the next lines under its first letter."""
+    width = _width(stream or sys.stdout)
+    if width is None or len(lead) + len(text) <= width:
+        return lead + text
+    lines = textwrap.wrap(text, max(20, width - len(lead)))
+    return lead + ("\n" + " " * len(lead)).join(lines)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], painted: int = -1) -> str:
@@ -48,5 +59,5 @@ def _line(cells: Sequence[str], widths: Sequence[int], painted: int = -1) -> str
     return (" " * GAP).join(out).rstrip()
 
 
-def _width() -> int | None:
-    return shutil.get_terminal_size().columns if is_live(sys.stdout) else None
+def _width(stream: IO[str]) -> int | None:
+    return shutil.get_terminal_size().columns if is_live(stream) else None

@@ -51,7 +51,7 @@ def delete(
             asked.append(name)
         except NotFound as error:
             missing.append(error)
-    left = until_gone(client, asked, timeout_seconds=seconds, quiet=common.is_data) if wait else []
+    left = until_gone(client, asked, timeout_seconds=seconds, quiet=common.is_data) if wait and asked else []
     if common.is_data:
         print_data(answers[0] if len(answers) == 1 else list_of(answers), common.output)
     else:

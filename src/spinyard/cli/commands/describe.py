@@ -15,7 +15,7 @@ from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.kinds import target
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import dig, print_data, state_of
-from spinyard.cli.table import print_fields, print_table
+from spinyard.cli.table import hanging, print_fields, print_table
 from spinyard.cli.words import BAD, BUSY, GOOD, age, byte_size, clock_time, colour_of, duration, epoch_of, paint
 from spinyard.client import Client
 from spinyard.clock import SystemClock
@@ -46,8 +46,8 @@ def describe(
         print_data(item, common.output)
         return Exit.OK
     now = SystemClock().now()
-    _print_head(item, now)
-    _print_spec(item)
+    print_fields(_head(item, now) | _facts(item))
+    _print_diagnostics(item)
     _print_conditions(item, now)
     _print_timeline(item)
     _print_spins(client, item, now)
@@ -76,9 +76,10 @@ def explain(
     for one in evidence:
         stamp = f"{clock_time(one['at'])}  " if one.get("at") else ""
         first, *rest = str(one.get("text") or "").rstrip().splitlines() or [""]
-        print(f"  {one.get('source', ''):<9}  {stamp}{first}")
+        lead = f"  {one.get('source', ''):<9}  {stamp}"
+        print(hanging(lead, first))
         for line in rest:
-            print(f"  {'':<9}  {'':<{len(stamp)}}{line}")
+            print(hanging(" " * len(lead), line))
     print()
     next_try = epoch_of(found.get("nextTryAt"))
     wait = max(0.0, next_try - SystemClock().now()) if next_try is not None else None
@@ -111,57 +112,57 @@ def _find(client: Client, namespace: str, words: tuple[str, ...]) -> tuple[str, 
     raise NotFound(f"there is no object named {words[0]!r} in namespace {namespace!r}", next_step="spinyard get all")
 
 
-def _print_head(item: Json, now: float) -> None:
+def _head(item: Json, now: float) -> Json:
     meta, status = item["metadata"], item.get("status") or {}
     state = state_of(item)
     deleting = meta.get("deletionTimestamp")
-    print_fields(
-        {
-            "Name": meta["name"],
-            "Kind": item["kind"],
-            "Namespace": meta.get("namespace"),
-            "UID": meta.get("uid"),
-            "Labels": _pairs(meta.get("labels")),
-            "Annotations": _pairs(meta.get("annotations")),
-            "Age": age(meta.get("creationTimestamp"), now),
-            "Generation": meta.get("generation"),
-            "State": paint(state, colour_of(state)) + _for(status.get("stateSince"), now),
-            "Reason": status.get("reason"),
-            "Message": status.get("message"),
-            "Deletion": f"asked for {age(deleting, now)} ago" if deleting else None,
-            "Outcome": status.get("outcome"),
-            "Paused": "yes" if status.get("paused") else None,
-            "Stuck": paint("yes", BAD) if status.get("stuck") else None,
-            "Last error": status.get("lastError"),
-        }
-    )
+    return {
+        "Name": meta["name"],
+        "Kind": item["kind"],
+        "Namespace": meta.get("namespace"),
+        "UID": meta.get("uid"),
+        "Labels": _pairs(meta.get("labels")),
+        "Annotations": _pairs(meta.get("annotations")),
+        "Age": age(meta.get("creationTimestamp"), now),
+        "Generation": meta.get("generation"),
+        "State": paint(state, colour_of(state)) + _for(status.get("stateSince"), now),
+        "Reason": status.get("reason"),
+        "Message": status.get("message"),
+        "Deletion": f"asked for {age(deleting, now)} ago" if deleting else None,
+        "Outcome": status.get("outcome"),
+        "Paused": "yes" if status.get("paused") else None,
+        "Stuck": paint("yes", BAD) if status.get("stuck") else None,
+        "Last error": status.get("lastError"),
+    }
 
 
-def _print_spec(item: Json) -> None:
+def _facts(item: Json) -> Json:
     spec, status = item.get("spec") or {}, item.get("status") or {}
     template = spec.get("template") or {}
     ended = status.get("exit") or {}
-    print_fields(
-        {
-            "Ready": ready_count(item) if item["kind"] == "Service" else None,
-            "Owner": spec.get("owner"),
-            "Service": spec.get("serviceName"),
-            "Template": spec.get("templateDigest"),
-            "Command": " ".join([*template.get("command", []), *template.get("args", [])]),
-            "Route": hosts(item),
-            "Depends on": ", ".join(f"{one.get('kind')}/{one.get('name')}" for one in spec.get("dependsOn") or []),
-            "Address": status.get("address"),
-            "Ports": _pairs(status.get("ports")),
-            "Exit code": ended.get("code"),
-            "Exit signal": ended.get("signal"),
-            "Peak memory": byte_size(ended.get("peakMemoryBytes")) if ended else None,
-            "CPU": duration(float(ended.get("cpuSeconds") or 0)) if ended else None,
-        }
-    )
-    if status.get("diagnostics"):
+    return {
+        "Ready": ready_count(item) if item["kind"] == "Service" else None,
+        "Owner": spec.get("owner"),
+        "Service": spec.get("serviceName"),
+        "Template": spec.get("templateDigest"),
+        "Command": " ".join([*template.get("command", []), *template.get("args", [])]),
+        "Route": hosts(item),
+        "Depends on": ", ".join(f"{one.get('kind')}/{one.get('name')}" for one in spec.get("dependsOn") or []),
+        "Address": status.get("address"),
+        "Ports": _pairs(status.get("ports")),
+        "Exit code": ended.get("code"),
+        "Exit signal": ended.get("signal"),
+        "Peak memory": byte_size(ended.get("peakMemoryBytes")) if ended else None,
+        "CPU": duration(float(ended.get("cpuSeconds") or 0)) if ended else None,
+    }
+
+
+def _print_diagnostics(item: Json) -> None:
+    diagnostics = str(dig(item, "status", "diagnostics") or "")
+    if diagnostics:
         print("\nDiagnostics")
-        for line in str(status["diagnostics"]).rstrip().splitlines():
-            print(f"  {line}")
+    for line in diagnostics.rstrip().splitlines():
+        print(f"  {line}")
 
 
 def _print_conditions(item: Json, now: float) -> None:
@@ -222,7 +223,7 @@ def _print_events(newest_first: Sequence[Json]) -> None:
     if newest_first:
         print("\nEvents")
     for event in reversed(newest_first):
-        print(f"  {event_line(event)}")
+        print(event_line(event, "  "))
 
 
 def _for(since: object, now: float) -> str:

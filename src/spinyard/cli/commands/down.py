@@ -97,7 +97,7 @@ def _delete_all(settings: Settings, seconds: float, common: Common) -> list[str]
         print("no server ran; started one to delete with", file=sys.stderr)
     client = common.client()
     sweep = _Sweep(client)
-    with progress(quiet=common.is_data) as shown, leaving("the deletion goes on", "spinyard down --delete"):
+    with leaving("the deletion goes on, nothing was stopped", ""), progress(quiet=common.is_data) as shown:
         done = poll(lambda: sweep.step(shown), timeout_seconds=seconds)
     if not done:
         raise WaitedTooLong(

@@ -12,6 +12,7 @@ from spinyard.cli.follow import endless
 from spinyard.cli.kinds import target
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import dig, list_of, print_data, print_line
+from spinyard.cli.table import hanging
 from spinyard.cli.words import BAD, clock_time, paint
 
 Json = dict[str, Any]
@@ -57,18 +58,16 @@ def events(
     return Exit.OK
 
 
-def event_line(event: Json) -> str:
+def event_line(event: Json, indent: str = "") -> str:
     """Time, object, state, reason, message, and who when it was not the engine."""
     involved = event.get("involved") or {}
     who = f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
     actor = str(event.get("actor") or "")
     by = f"  (by {actor})" if actor and actor != "engine" else ""
     reason = str(event.get("reason") or "")
-    if event.get("type") == "Warning":
-        reason = paint(reason, BAD)
-    return (
-        f"{clock_time(event.get('at'))}  {who}  {event.get('state') or '-'}  {reason}: {event.get('message') or ''}{by}"
-    )
+    lead = f"{indent}{clock_time(event.get('at'))}  {who}  {event.get('state') or '-'}  "
+    line = hanging(lead, f"{reason}: {event.get('message') or ''}{by}")
+    return line.replace(reason, paint(reason, BAD), 1) if reason and event.get("type") == "Warning" else line
 
 
 def _print(event: Json, common: Common) -> None:

@@ -80,7 +80,7 @@ def _until(
         shown.show(Scene(f"waiting for {words}", groups))
         return not left
 
-    with progress(quiet=common.is_data) as shown, leaving("the work goes on", "spinyard delete"):
+    with leaving("the work goes on", ""), progress(quiet=common.is_data) as shown:
         poll(lambda: step(shown), timeout_seconds=seconds)
     if common.is_data and not left:
         print_data(met[0] if len(met) == 1 else list_of(met), common.output)
