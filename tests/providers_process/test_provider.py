@@ -107,6 +107,7 @@ async def test_only_the_declared_environment_reaches_the_program(
     await provider.ensure(KEY, want)
     facts = await exited(provider)
     environment = dict(line.partition("=")[::2] for line in facts.log_tail.splitlines())
+    assert environment.pop("SPINYARD_KEEPER")
     for name in ("PATH", "HOME", "LANG", "PWD", "_", "SHLVL", "OLDPWD"):
         environment.pop(name, None)
     assert environment == {
@@ -181,11 +182,14 @@ async def test_a_taken_port_is_refused_before_anything_starts(provider: ProcessP
     [
         pytest.param({"limits": Limits(cpu=0.5)}, id="cpu"),
         pytest.param({"isolation": Isolation.NAMESPACES}, id="isolation"),
+        pytest.param({"limits": Limits(processes=5000)}, id="processes"),
     ],
 )
-async def test_a_limit_is_in_force_or_refused(provider: ProcessProvider, fields: dict[str, object]) -> None:
-    name = "namespaces" if "isolation" in fields else "cpu"
-    enforced = (await provider.keeper.capabilities())[name]["enforced"]
+async def test_a_limit_is_in_force_or_refused(
+    provider: ProcessProvider, fields: dict[str, object], request: pytest.FixtureRequest
+) -> None:
+    name = request.node.callspec.id
+    enforced = (await provider.keeper.capabilities())["namespaces" if name == "isolation" else name]["enforced"]
     try:
         await provider.ensure(KEY, program("true", **fields))
     except ProviderFailure as failed:

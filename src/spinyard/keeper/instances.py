@@ -2,7 +2,7 @@
 
 An instance counts as running until nothing of its tree is left. A shim that vanished without an exit record (killed, or
 the host rebooted) is *lost*: what is left of its tree is hunted down first, by parentage (orphans of our shims become
-our children) and by the token in the environment, and only then does the instance count as exited.
+our children) and by the tag in the environment, and only then does the instance count as exited.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Instances:
         self._root = f"{home}/run/instances"
         self._loop = loop
         self._installation = installation
+        self.mark = tree.mark_of(home)
         self._all: dict[str, Instance] = {}
         self._strays: dict[str, list[tuple[int, int]]] = {}
         self._scanned_at = -SCAN_SECONDS
@@ -100,12 +101,15 @@ class Instances:
     def scan_strays(self) -> dict[str, list[tuple[int, int]]]:
         """Processes with our token whose instance does not run. At most one scan of /proc in SCAN_SECONDS."""
         now = time.monotonic()
-        installation = self._installation()
-        if installation and now - self._scanned_at >= SCAN_SECONDS:
-            found = tree.find_tokens(installation)
+        tag = self._tag(self._installation())
+        if tag.installation and now - self._scanned_at >= SCAN_SECONDS:
+            found = tree.find_tagged(tag)
             self._strays = {key: left for key, left in found.items() if not self._is_running(key)}
             self._scanned_at = time.monotonic()
         return self._strays
+
+    def _tag(self, installation: str) -> tree.Tag:
+        return tree.Tag(installation, self.mark)
 
     def _is_running(self, key: str) -> bool:
         instance = self._all.get(key)
@@ -227,7 +231,7 @@ class Instances:
 
     def _kill_strays(self, key: str) -> None:
         for pid, start_ticks in self._strays.get(key, ()):
-            tree.kill_tokened(pid, start_ticks, key, self._installation())
+            tree.kill_tagged(pid, start_ticks, key, self._tag(self._installation()))
         self._scanned_at = -SCAN_SECONDS
 
     def _shim_ended(self, instance: Instance) -> None:
@@ -263,12 +267,12 @@ class Instances:
         orphans = self.kill_orphans()
         found: dict[str, dict[str, list[tuple[int, int]]]] = {}
         for instance in lost:
-            installation = instance.start["installation"]
-            if installation and installation not in found:
-                found[installation] = tree.find_tokens(installation)
-            left = found.get(installation, {}).get(instance.key, [])
+            tag = self._tag(instance.start["installation"])
+            if tag.installation and tag.installation not in found:
+                found[tag.installation] = tree.find_tagged(tag)
+            left = found.get(tag.installation, {}).get(instance.key, [])
             for pid, start_ticks in left:
-                tree.kill_tokened(pid, start_ticks, instance.key, installation)
+                tree.kill_tagged(pid, start_ticks, instance.key, tag)
             if not left and not orphans:
                 self._settle(instance)
         self._hunting = any(instance.lost and instance.exit is None for instance in self._all.values())

@@ -34,12 +34,17 @@ OOM_SCORE: Final = "300"
 
 class Command(NamedTuple):
     key: str
+    mark: str
     argv: list[str]
     env: list[EnvEntry]
     cwd: str
     open_files: int | None
     processes: int | None
     isolation: str
+    kept: tuple[str, ...] = ()
+    """directories that isolation must leave in sight"""
+    beside: int = 0
+    """pid of an isolated program whose files this command shall see"""
     environ: dict[str, str] | None = None
     """what to start from instead of the few inherited variables: for commands run beside an instance"""
     expendable: bool = True
@@ -60,8 +65,9 @@ def launch(command: Command, files_limit: tuple[int, int], go: int, error: int, 
             os._exit(127)  # the shim died before the death signal was set
         _reset(output)
         _limit(command, files_limit)
-        isolation.enter(command.isolation)
+        # Sources are read in the sight of the machine, before isolation hides /tmp.
         environment = environment_of(command)
+        _isolate(command)
         _change_directory(command.cwd)
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         _execute(command.argv, environment)
@@ -83,6 +89,7 @@ def environment_of(command: Command) -> dict[str, str]:
             raise LaunchFailed("ProviderError", f"the value of {entry['name']} contains a NUL byte")
         environment[entry["name"]] = value
     environment["SPINYARD_KEY"] = command.key
+    environment["SPINYARD_KEEPER"] = command.mark
     return environment
 
 
@@ -140,6 +147,16 @@ def _limit(command: Command, files_limit: tuple[int, int]) -> None:
         raise LaunchFailed("CannotEnforce", f"a limit cannot be set here: {failed}") from failed
 
 
+def _isolate(command: Command) -> None:
+    try:
+        if command.isolation == isolation.NAMESPACES:
+            isolation.hide([*command.kept, command.cwd])
+        elif command.beside:
+            isolation.join(command.beside)
+    except OSError as failed:
+        raise LaunchFailed("CannotEnforce", f"isolation cannot be set up here: {failed}") from failed
+
+
 def _change_directory(path: str) -> None:
     try:
         os.chdir(path or "/")
@@ -171,4 +188,4 @@ def _explained(program: str, environment: dict[str, str], failed: OSError) -> La
 
 
 def _report(fd: int, error_class: str, message: str) -> None:
-    os.write(fd, json.dumps({"error_class": error_class, "error": message[:1000]}).encode())
+    os.write(fd, json.dumps({"error_class": error_class, "error": message[:1000]}).encode() + b"\n")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from spinyard.keeper import capabilities, kernel, logs, records, requests, shim
+from spinyard.keeper import capabilities, kernel, launch, logs, records, requests, shim, surroundings
 from spinyard.keeper.directories import Directories
 from spinyard.keeper.errors import KeeperError, from_os
 from spinyard.keeper.instances import Instance, Instances
@@ -18,7 +18,7 @@ from spinyard.keeper.requests import Request
 from spinyard.keeper.runs import Runs
 from spinyard.keeper.supervise import Supervisor
 from spinyard.keeper.wire import Connection, refusal
-from spinyard.ports.keeper import PROTOCOL_VERSION
+from spinyard.ports.keeper import PROTOCOL_VERSION, EnvEntry
 
 OUTPUT_BYTES_DEFAULT: Final = 64 << 10
 OUTPUT_BYTES_MAX: Final = 4 << 20
@@ -133,7 +133,7 @@ class Operations:
             return {}
         if self._stopping:
             raise KeeperError("CapacityUnavailable", "this keeper is stopping", retryable=True)
-        command = requests.command_of(request, key)
+        command = requests.command_of(request, key, self.instances.mark)._replace(kept=(f"{self._home}/data",))
         order = self._order_of(request, command)
         _check_ports(requests.ports_of(request))
         start: records.Start = {
@@ -148,7 +148,7 @@ class Operations:
         self.instances.start(start, order)
         return {}
 
-    def _order_of(self, request: Request, command: Any) -> shim.Order:
+    def _order_of(self, request: Request, command: launch.Command) -> shim.Order:
         log_bytes = requests.whole_of(request, "log_bytes", least=1024) or requests.LOG_BYTES_DEFAULT
         return shim.Order(
             command=command,
@@ -159,9 +159,10 @@ class Operations:
             timeout_seconds=requests.number_of(request, "timeout_seconds", None),
             memory_bytes=requests.whole_of(request, "memory_bytes"),
             files_limit=self._files_limit,
+            fault_log=f"{self._home}/logs/keeper.log",
         )
 
-    def _installation_of(self, env: list[Any]) -> str:
+    def _installation_of(self, env: list[EnvEntry]) -> str:
         installation = next(
             (str(entry.get("value", "")) for entry in env if entry["name"] == "SPINYARD_INSTALLATION"), ""
         )
@@ -197,8 +198,9 @@ class Operations:
     def _run(self, request: Request, client: Connection) -> Fields:
         self._fence(request, optional=True)
         key = requests.key_of(request)
-        environ, directory = self._surroundings(key) if requests.flag_of(request, "merge_env") else (None, "")
-        command = requests.command_of({**request, "cwd": request.get("cwd") or directory}, key, environ)
+        command = requests.command_of(request, key, self.instances.mark)._replace(expendable=False)
+        if requests.flag_of(request, "merge_env"):
+            command = self._beside(command)
         order = shim.Order(
             command=command,
             directory="",
@@ -208,30 +210,23 @@ class Operations:
             timeout_seconds=requests.number_of(request, "timeout_seconds", RUN_SECONDS_MAX),
             memory_bytes=requests.whole_of(request, "memory_bytes"),
             files_limit=self._files_limit,
+            fault_log=f"{self._home}/logs/keeper.log",
             output_bytes=min(requests.whole_of(request, "output_bytes", 0) or OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX),
         )
         self.runs.start(order, client, lambda fields: client.send({"id": request.get("id", 0), **fields}))
         return None
 
-    def _surroundings(self, key: str) -> tuple[dict[str, str], str]:
-        """Environment and directory of the instance's program as they are now: nothing is kept here for it. A program
-        that writes over its environment area (setproctitle) takes it from its probes too."""
-        instance = self.instances.find(key)
-        identity = instance.identity if instance is not None and instance.exit is None else None
-        if instance is None or identity is None:
-            raise KeeperError("NotFound", f"the instance {key} does not run", retryable=True)
-        pid = identity["pid"]
-        entries = kernel.read_environ(pid)
-        try:
-            directory = os.readlink(f"/proc/{pid}/cwd")
-        except OSError as failed:
-            raise KeeperError("NotFound", f"the instance {key} does not run: {failed}", retryable=True) from failed
-        stat = kernel.read_stat(pid)
-        # Read first, verified after: while the shim lives and is its parent, the number cannot have changed hands.
-        if stat is None or (stat.ppid, stat.start_ticks) != (instance.shim_pid, identity["pid_start"]):
-            raise KeeperError("NotFound", f"the instance {key} does not run", retryable=True)
-        pairs = (os.fsdecode(entry).partition("=") for entry in entries)
-        return {name: value for name, separator, value in pairs if separator and name}, directory
+    def _beside(self, command: launch.Command) -> launch.Command:
+        """With environment and directory of the instance's program as they are now: nothing is kept here for it."""
+        instance = self.instances.find(command.key)
+        if instance is None or instance.exit is not None:
+            raise KeeperError("NotFound", f"the instance {command.key} does not run", retryable=True)
+        found = surroundings.of(instance)
+        if found is None:
+            raise KeeperError("NotFound", f"the instance {command.key} has not been started yet", retryable=True)
+        return command._replace(
+            environ=found.environ, cwd=command.cwd or found.directory, beside=found.pid if found.isolated else 0
+        )
 
     # -- directories and logs -----------------------------------------------------------------------------------------
 

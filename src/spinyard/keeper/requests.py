@@ -127,19 +127,19 @@ def ports_of(request: Request) -> list[int]:
     return ports
 
 
-def command_of(request: Request, key: str, environ: dict[str, str] | None = None) -> launch.Command:
+def command_of(request: Request, key: str, mark: str) -> launch.Command:
     name = text_of(request, "isolation") or "none"
     processes = whole_of(request, "processes")
     _refuse_what_cannot_be_had(request, name, processes)
     return launch.Command(
         key=key,
+        mark=mark,
         argv=argv_of(request),
         env=env_of(request),
         cwd=text_of(request, "cwd"),
         open_files=whole_of(request, "open_files"),
         processes=processes,
         isolation=name,
-        environ=environ,
     )
 
 

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Final, NamedTuple, NoReturn
 
-from spinyard.keeper import kernel, launch, logs, memory, records, tree
+from spinyard.keeper import isolation, kernel, launch, logs, memory, records, tree
 
 READ_BYTES: Final = 65536
 TREE_POLL_SECONDS_MAX: Final = 0.1
@@ -39,6 +39,7 @@ class Order(NamedTuple):
     timeout_seconds: float | None
     memory_bytes: int | None
     files_limit: tuple[int, int]
+    fault_log: str
     output_bytes: int = 0
     subreaper: bool = True
     """False for supervised programs: a new keeper started by the server must not be part of the server's tree. Their
@@ -56,7 +57,9 @@ def become(order: Order, report: int | None = None) -> NoReturn:
             os._exit(1)  # given up by a new keeper before we began
         _Shim(order, lock, report).live()
     except Exception:
-        sys.excepthook(*sys.exc_info())  # to the keeper's log
+        fd = os.open(order.fault_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(fd, 2)
+        sys.excepthook(*sys.exc_info())
         raise
     finally:
         os._exit(70)
@@ -66,8 +69,8 @@ def leave_the_keeper(report: int | None) -> None:
     """Nothing of the keeper may stay open here: its lock would outlive it, its clients would never see it gone."""
     signal.set_wakeup_fd(-1)
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
     if report is None:
         kernel.close_range(3, FILES_MAX)
     else:
@@ -103,6 +106,7 @@ class _Shim:
         )
         self._main = 0
         self._status: int | None = None
+        self._told_status: int | None = None
         self._error_class = ""
         self._error = ""
         self._kill_at: float | None = None
@@ -135,16 +139,19 @@ class _Shim:
         self._failure, failure = os.pipe()
         wait, go = os.pipe()
         os.set_blocking(self._output, False)
-        self._main = fork()
+        isolated = self._order.command.isolation == isolation.NAMESPACES
+        self._main = isolation.fork() if isolated else fork()
         if self._main == 0:
             signal.set_wakeup_fd(-1)
             os.close(go)  # or its own copy would hide the death of the shim from it
+            if isolated:
+                _separate(wait, failure, output)
             launch.launch(self._order.command, self._order.files_limit, wait, failure, output)
         for fd in (output, failure, wait):
             os.close(fd)
         if self._lock is not None:
             self._identify()
-        os.write(go, b"g")
+        os.write(go, b"gg")  # the second one is for the program behind an init
         os.close(go)
         self._started = time.monotonic()
 
@@ -213,9 +220,13 @@ class _Shim:
         self._end_tree()
 
     def _read_failure(self) -> None:
-        if data := os.read(self._failure, 4096):
-            failed = json.loads(data)
-            self._error_class, self._error = failed["error_class"], failed["error"]
+        """The reason of a failed start, or, from an init, how the program ended."""
+        for line in os.read(self._failure, 8192).splitlines():
+            told = json.loads(line)
+            if "status" in told:
+                self._told_status = told["status"]
+            else:
+                self._error_class, self._error = told["error_class"], told["error"]
 
     def _pump(self) -> bool:
         try:
@@ -257,7 +268,7 @@ class _Shim:
             return
 
     def _read_failure_late(self) -> None:
-        if not self._error_class and select.select([self._failure], [], [], 0)[0]:
+        if select.select([self._failure], [], [], 0)[0]:
             self._read_failure()
 
     def _drain_output(self) -> None:
@@ -267,7 +278,7 @@ class _Shim:
 
     def _record(self) -> None:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        code, number = _ending(self._status)
+        code, number = _ending(self._status if self._told_status is None else self._told_status)
         failed_to_start = bool(self._error_class) and self._error_class != "OutOfMemory"
         ending: records.Exit = {
             "exited_at": time.time(),
@@ -283,6 +294,17 @@ class _Shim:
             records.write_exit(self._lock, ending)
         elif self._report is not None and isinstance(self._sink, logs.Capture):
             _write_all(self._report, json.dumps({**ending, "output": self._sink.text}).encode())
+
+
+def _separate(wait: int, failure: int, output: int) -> None:
+    """In the new namespaces: returns in the process that becomes the program; the other stays as its init."""
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not os.read(wait, 1):
+        os._exit(127)
+    program = os.fork()
+    if program:
+        os.close(output)
+        isolation.stay_as_init(program, failure)
 
 
 def _ending(status: int | None) -> tuple[int | None, int | None]:

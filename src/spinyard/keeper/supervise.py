@@ -188,7 +188,9 @@ class Supervisor:
             "serial": serial,
         }
         argv = [part.replace("{restart_epoch}", str(epoch)) for part in spec["argv"]]
-        command = launch.Command(key, argv, spec["env"], spec["cwd"], None, None, "none", expendable=False)
+        command = launch.Command(
+            key, self._instances.mark, argv, spec["env"], spec["cwd"], None, None, "none", expendable=False
+        )
         directory, log_path = self._instances.directory_of(key), f"{self._home}/logs/{name}.log"
         order = shim.Order(
             command=command,
@@ -199,6 +201,7 @@ class Supervisor:
             timeout_seconds=None,
             memory_bytes=None,
             files_limit=self._files_limit,
+            fault_log=f"{self._home}/logs/keeper.log",
             subreaper=False,
         )
         self._instances.start(start, order)

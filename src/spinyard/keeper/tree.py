@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from spinyard.keeper import kernel
 
@@ -66,32 +67,49 @@ def all_pids() -> Iterable[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
-def find_tokens(installation: str) -> dict[str, list[tuple[int, int]]]:
-    """Processes that carry this installation's token in their environment: key -> [(pid, start ticks)]. Reads all of
-    /proc: about 30 us per process."""
-    mark = b"SPINYARD_INSTALLATION=" + installation.encode()
+class Tag(NamedTuple):
+    """What every program of ours carries in its environment beside its key. Two homes may have one installation id (a
+    copy, a restored backup): the keeper's own mark keeps their programs apart."""
+
+    installation: str
+    keeper: str
+
+    def is_in(self, entries: list[bytes]) -> bool:
+        return (
+            bool(self.installation)
+            and b"SPINYARD_INSTALLATION=" + self.installation.encode() in entries
+            and b"SPINYARD_KEEPER=" + self.keeper.encode() in entries
+        )
+
+
+def mark_of(home: str) -> str:
+    """The directory itself, not its name: it stays with a home that is moved, and a copy has another one."""
+    status = os.stat(f"{home}/run")
+    return f"{status.st_dev:x}-{status.st_ino:x}"
+
+
+def find_tagged(tag: Tag) -> dict[str, list[tuple[int, int]]]:
+    """Processes that carry the tag: key -> [(pid, start ticks)]. Reads all of /proc: about 30 us per process."""
     found: dict[str, list[tuple[int, int]]] = {}
     for pid in all_pids():
         stat = kernel.read_stat(pid)
         if stat is None or stat.state == "Z":
             continue
         entries = kernel.read_environ(pid)
-        if mark not in entries:
-            continue
         key = next((entry[13:].decode(errors="replace") for entry in entries if entry.startswith(b"SPINYARD_KEY=")), "")
-        if key:
+        if key and tag.is_in(entries):
             found.setdefault(key, []).append((pid, stat.start_ticks))
     return found
 
 
-def kill_tokened(pid: int, start_ticks: int, key: str, installation: str) -> None:
-    """SIGKILL, after pid, start time and both tokens were verified again with the pidfd open."""
+def kill_tagged(pid: int, start_ticks: int, key: str, tag: Tag) -> None:
+    """SIGKILL, after pid, start time, key and tag were verified again with the pidfd open."""
     fd = kernel.open_verified(pid, start_ticks)
     if fd is None:
         return
     try:
         entries = kernel.read_environ(pid)
-        if f"SPINYARD_KEY={key}".encode() in entries and f"SPINYARD_INSTALLATION={installation}".encode() in entries:
+        if tag.is_in(entries) and f"SPINYARD_KEY={key}".encode() in entries:
             kernel.send(fd, signal.SIGKILL)
     finally:
         os.close(fd)
