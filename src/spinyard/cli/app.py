@@ -36,7 +36,7 @@ COMMANDS: Final = (
     ("orphans", "care:orphans", "What carries our tag and nobody wants.", "Care"),
     ("gc", "care:gc", "Remove orphans.", "Care"),
     ("backup", "care:backup", "Write a consistent copy of the store.", "Care"),
-    ("restore", "care:restore", "Put a backup in the place of the store (server stopped).", "Care"),
+    ("restore", "care:restore", "Make the store of a home from a backup (server stopped).", "Care"),
     ("install", "install:install", "A systemd unit that keeps the keeper running.", "Care"),
     ("schema", "about:schema", "The JSON Schema of manifests.", "About"),
     ("version", "about:version", "Versions of this program and of the server.", "About"),

@@ -82,8 +82,8 @@ def backup(
 def restore(
     path: Annotated[str, Parameter(name="FILE", help="A file that `spinyard backup` wrote.")], common: Common = COMMON
 ) -> int:
-    """Put a backup in the place of the store. The server must not run; what runs and the backup does not know is found
-    by the sweep."""
+    """Make the store of a home from a backup. The server must not run, and a store that is there must be moved away
+    first; what runs and the backup does not know is found by the sweep."""
     home = common.home_path
     source = os.path.abspath(path)
     if not os.path.isfile(source):
