@@ -200,8 +200,22 @@ def test_a_fixed_port_is_replaced_one_at_a_time() -> None:
 
 
 def test_text_that_yaml_versions_disagree_on_stays_text() -> None:
-    found = template("{command: [yes, no, on, off, 010, 0x1F, '1', 12:30, 2026-01-31, 1_000, \"~\", !!str 5]}")
-    assert found.command == ("yes", "no", "on", "off", "010", "0x1F", "1", "12:30", "2026-01-31", "1_000", "~", "5")
+    found = template("{command: [yes, no, on, off, 010, 0x1F, '1', 12:30, 2026-01-31, 1_000, 1e3, \"~\", !!str 5]}")
+    assert found.command == (
+        "yes",
+        "no",
+        "on",
+        "off",
+        "010",
+        "0x1F",
+        "1",
+        "12:30",
+        "2026-01-31",
+        "1_000",
+        "1e3",
+        "~",
+        "5",
+    )
 
 
 def test_anchors_and_merges_work() -> None:

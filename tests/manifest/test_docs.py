@@ -1,0 +1,39 @@
+"""What docs/manifest.md shows is true."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from spinyard.manifest import load
+from spinyard.manifest.shapes import NamedTemplateSpecShape, ServiceSpecShape
+
+TEXT = (Path(__file__).parents[2] / "docs" / "manifest.md").read_text()
+RIGHT = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.M | re.S)
+WRONG = re.findall(r"^```yaml wrong\n(.*?)^```\n.*?^```text\n(.*?)^```", TEXT, re.M | re.S)
+
+
+def test_there_are_examples() -> None:
+    assert len(RIGHT) == 4
+    assert len(WRONG) == 1
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_a_right_example_is_right(text: str) -> None:
+    manifests, problems = load(text)
+    assert problems == []
+    assert len(manifests) == 1
+
+
+@pytest.mark.parametrize(("text", "answer"), WRONG)
+def test_a_wrong_example_is_answered_as_shown(text: str, answer: str) -> None:
+    _, problems = load(text, "shop.yaml")
+    assert [str(problem) for problem in problems] == answer.splitlines()
+
+
+@pytest.mark.parametrize("shape", [ServiceSpecShape, NamedTemplateSpecShape])
+def test_every_field_is_mentioned(shape: type[ServiceSpecShape] | type[NamedTemplateSpecShape]) -> None:
+    names = {info.alias or name for name, info in shape.model_fields.items()} - {"restartedAt", "annotations"}
+    assert {name for name in names if name not in TEXT} == set()
