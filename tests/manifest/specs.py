@@ -65,7 +65,7 @@ def probes(draw: st.DrawFn, ports: tuple[str, ...], *, is_readiness: bool = Fals
         )
     )
     return Probe(
-        **action,  # type: ignore[arg-type]
+        **action,
         initial_delay_seconds=draw(seconds),
         period_seconds=draw(seconds),
         timeout_seconds=draw(seconds),

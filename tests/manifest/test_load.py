@@ -39,8 +39,8 @@ from spinyard.manifest import Manifest, load
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def one(text: str, **options: str) -> Manifest:
-    manifests, problems = load(text, **options)
+def one(text: str, base_dir: str = "") -> Manifest:
+    manifests, problems = load(text, base_dir=base_dir)
     assert problems == []
     assert len(manifests) == 1
     return manifests[0]
@@ -52,8 +52,8 @@ def service(spec: str) -> ServiceSpec:
     return found
 
 
-def template(spec: str, **options: str) -> TemplateSpec:
-    found = one(f"apiVersion: spinyard.dev/v1\nkind: Template\nmetadata: {{name: t}}\nspec: {spec}\n", **options)
+def template(spec: str, base_dir: str = "") -> TemplateSpec:
+    found = one(f"apiVersion: spinyard.dev/v1\nkind: Template\nmetadata: {{name: t}}\nspec: {spec}\n", base_dir)
     return next(iter(found.templates.values()))
 
 

@@ -155,12 +155,12 @@ class Health(grpc.GenericRpcHandler):
     def __init__(self, statuses: dict[str, int]) -> None:
         self.statuses = statuses
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         if details.method != "/grpc.health.v1.Health/Check":
             return None
         return grpc.unary_unary_rpc_method_handler(self.check)
 
-    async def check(self, request: bytes, context: aio.ServicerContext) -> bytes:
+    async def check(self, request: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         service = request[2:].decode()
         if service == "slow":
             await asyncio.sleep(5)
