@@ -18,6 +18,7 @@ import uvicorn
 from spinyard.api.app import create_app
 from spinyard.api.deps import ApiDeps, ApiLimits, ExecResult, Figure, PreflightResult, Stray, Swept
 from spinyard.api.notifier import CommitNotifier
+from spinyard.api.streams import Streams
 from spinyard.clock import SystemClock
 from spinyard.core.ids import Uid
 from spinyard.core.plan import Plan
@@ -42,6 +43,7 @@ class World:
     deps: ApiDeps
     base: str
     session: aiohttp.ClientSession
+    streams: Streams
     token: list[str]
     hints: list[int] = field(default_factory=list)
     swept: list[bool] = field(default_factory=list)
@@ -146,7 +148,8 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
     )
     deps = replace(deps, **changes)
     app = create_app(deps)
-    listener = socket.socket()
+    # With the protocol named, or asyncio leaves out TCP_NODELAY and each answer waits 40 ms for an ACK.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
@@ -155,7 +158,7 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
     listener.listen()
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with aiohttp.ClientSession() as session:
-        yield World(store, deps, base, session, token, hints, swept)
+        yield World(store, deps, base, session, app.state.streams, token, hints, swept)
     app.state.streams.close()
     server.should_exit = True
     await task

@@ -48,6 +48,8 @@ REQUESTS = {
     "a page too large": ("GET", "/v1/services?limit=201", None, {}, 422, "invalid_request"),
     "a page of nothing": ("GET", "/v1/services?limit=0", None, {}, 422, "invalid_request"),
     "a broken selector": ("GET", "/v1/services?labelSelector=a", None, {}, 422, "invalid_request"),
+    "an unknown operator": ("GET", "/v1/services?labelSelector=a!%3Db", None, {}, 422, "invalid_request"),
+    "a NUL in the address": ("GET", "/v1/services?continue=%00", None, {}, 422, "invalid_request"),
     "a broken token": ("GET", "/v1/services?watch=true&resume=abc", None, {}, 422, "invalid_request"),
     "a token from the future": ("GET", "/v1/services?watch=true&resume=999999", None, {}, 410, "expired"),
     "a watch of nothing": ("GET", f"{WEB}?watch=true", None, {}, 404, "not_found"),

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from spinyard.api.deps import ApiLimits
+from spinyard.core.plan import Plan
+from spinyard.ports.store import Commit
 from tests.api.conftest import Answer, World, running
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -124,9 +126,6 @@ class ApiMachine(RuleBasedStateMachine):
     @rule()
     def the_engine_finishes_what_is_being_deleted(self) -> None:
         store, now = self.world.store, self.world.deps.clock.now()
-        from spinyard.core.plan import Plan
-        from spinyard.ports.store import Commit
-
         for row in store.claim(holder="t", now=now, lease_seconds=5.0, limit=100):
             gone = row.delete_at is not None
             plan = Plan("terminated" if gone else "available", b"{}", "driven", "Driven", None, finished=gone)
@@ -175,8 +174,8 @@ def path_of(name: str) -> str:
 
 TestApiAgainstModel = ApiMachine.TestCase
 TestApiAgainstModel.settings = settings(
-    max_examples=8,
-    stateful_step_count=25,
+    max_examples=6,
+    stateful_step_count=20,
     deadline=None,
     derandomize=True,
     database=None,

@@ -156,6 +156,24 @@ class TestBound:
                             break
 
 
+async def test_a_quiet_watch_ends_at_once_and_whole_when_the_server_ends(world: World) -> None:
+    async with asyncio.timeout(2), open_watch(world, f"{ALL}?watch=true") as response:
+        await response.content.readuntil(b"\n\n")
+        world.streams.close()
+        rest = await response.content.read()
+        assert rest == b"" or rest.endswith(b"\n\n")
+        assert world.streams.open == 0
+
+
+async def test_a_client_that_leaves_gives_its_place_back(world: World) -> None:
+    for _ in range(3):
+        async with open_watch(world, f"{ALL}?watch=true") as response:
+            await response.content.readany()
+        async with asyncio.timeout(3):
+            while world.streams.open:
+                await asyncio.wait_for(world.call("GET", "/healthz"), 1)
+
+
 def kinds(frames: list[Frame]) -> list[tuple[str, str]]:
     return [(kind, found["metadata"]["name"]) for _, kind, found in frames]
 

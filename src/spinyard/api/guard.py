@@ -66,6 +66,7 @@ class Guard:
         try:
             headers = Headers(scope=scope)
             self._check_host(headers)
+            _check_address(scope)
             with self._rate.admitted():
                 self._check_token(scope, headers)
                 inner = await self._with_body(headers, receive)
@@ -222,6 +223,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return inner
+
+
+def _check_address(scope: Scope) -> None:
+    if b"%00" in scope["query_string"] or b"%00" in scope.get("raw_path", b""):
+        raise InvalidInput("The address has a NUL character.", next_step="Remove the NUL character.")
 
 
 def _check_media_type(headers: Headers) -> None:

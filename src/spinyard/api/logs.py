@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +62,7 @@ async def stream(
     run: Run,
     pause: Callable[[], Awaitable[None]],
     is_over: Callable[[], Awaitable[bool]],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """With `follow` until `is_over` says that nothing more will come."""
     data, at = await run(lambda: file.tail(tail))
     for start in range(0, len(data), CHUNK_BYTES):

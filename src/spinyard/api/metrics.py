@@ -18,6 +18,8 @@ from spinyard.api.documented import answers
 from spinyard.api.streams import Streams
 from spinyard.ports.clock import Clock
 
+ABORTED: Final = 499
+"""the client was gone before the answer began"""
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
@@ -41,7 +43,7 @@ class HttpFigures:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status = ABORTED
         start = self._clock.monotonic()
 
         async def noting(message: Message) -> None:

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from spinyard.api.calls import Calls
 from spinyard.api.documented import ExecBody, answers
@@ -68,9 +68,8 @@ class SpinRoutes:
         async def pause() -> None:
             await deps.clock.sleep(deps.limits.poll_seconds / 4)
 
-        self._streams.take()
         parts = stream(file, tail=tail, follow=follow, run=deps.run_read, pause=pause, is_over=is_over)
-        return StreamingResponse(self._streams.given_back(parts), media_type="text/plain; charset=utf-8")
+        return self._streams.respond(parts, media_type="text/plain; charset=utf-8")
 
     async def execute(self, namespace: Name, name: Name, body: ExecBody) -> Response:
         found = await get(self._calls, ObjectId(Kind.SPIN, namespace, name))

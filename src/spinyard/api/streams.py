@@ -1,11 +1,16 @@
-"""Long answers: how many there may be at once, and their end when the server ends."""
+"""Long answers: how many there may be at once, and their end when the server or the client ends."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from spinyard.errors import TooMany
+
+Parts = AsyncGenerator[bytes, None]
 
 
 class Streams:
@@ -15,15 +20,11 @@ class Streams:
         self.open = 0
 
     def close(self) -> None:
-        """Every stream ends soon, with its last complete message; clients go on elsewhere with their token."""
+        """Every stream ends now, after a complete message; clients go on elsewhere with their token."""
         self._closing.set()
 
-    @property
-    def is_closing(self) -> bool:
-        return self._closing.is_set()
-
-    def take(self) -> None:
-        """Raises TooMany. Who took gives back, by iterating `given_back` to its end or closing it."""
+    def respond(self, parts: Parts, *, media_type: str) -> StreamingResponse:
+        """Raises TooMany."""
         if self.open >= self._max:
             raise TooMany(
                 f"There are {self._max} streams already.",
@@ -32,12 +33,51 @@ class Streams:
                 retry_after_seconds=5.0,
             )
         self.open += 1
+        return _Stream(self, parts, media_type)
 
-    async def given_back(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def until_closing(self, parts: Parts) -> Parts:
+        closing = asyncio.create_task(self._closing.wait())
         try:
-            async for part in parts:
-                yield part
-                if self.is_closing:
+            while not self._closing.is_set():
+                part = asyncio.create_task(_next(parts))
+                try:
+                    await asyncio.wait({part, closing}, return_when=asyncio.FIRST_COMPLETED)
+                    if not part.done():
+                        return
+                    found = part.result()
+                finally:
+                    await _end(part)
+                if found is None:
                     return
+                yield found
         finally:
-            self.open -= 1
+            await _end(closing)
+            await parts.aclose()
+
+
+class _Stream(StreamingResponse):
+    """Gives its place back also when the client is gone before the first part was asked for."""
+
+    def __init__(self, streams: Streams, parts: Parts, media_type: str) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        self._streams = streams
+        self._parts = streams.until_closing(parts)
+        super().__init__(self._parts, media_type=media_type, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.open -= 1
+            await self._parts.aclose()
+
+
+async def _next(parts: Parts) -> bytes | None:
+    return await anext(parts, None)
+
+
+async def _end(task: asyncio.Task[bytes | None] | asyncio.Task[bool]) -> None:
+    """Cancelled and over, so that nobody else touches what it used."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})

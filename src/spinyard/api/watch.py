@@ -6,20 +6,20 @@ Objects are sent as they are now, so changes in between may be lost, and the las
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from spinyard.api.calls import Calls
 from spinyard.api.parse import WHOLE_COMMIT, parse_token
 from spinyard.api.problems import problem_json
 from spinyard.api.render import event_json, event_token, object_json
-from spinyard.api.streams import Streams
+from spinyard.api.streams import Parts, Streams
 from spinyard.core.ids import Uid
 from spinyard.core.spec import Kind
 from spinyard.errors import Expired, SpinyardError
@@ -148,10 +148,8 @@ class Watches:
         there = await self._calls.read(lambda tx: {uid for uid in last if tx.find_uid(uid) is not None})
         return [event for uid, event in last.items() if uid not in there]
 
-    def _respond(self, parts: AsyncIterator[bytes]) -> Response:
-        self._streams.take()
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._streams.given_back(parts), media_type="text/event-stream", headers=headers)
+    def _respond(self, parts: Parts) -> Response:
+        return self._streams.respond(parts, media_type="text/event-stream")
 
 
 class ObjectWatch:
@@ -164,7 +162,7 @@ class ObjectWatch:
 
     async def run(
         self, start: tuple[int, int] | None, first: tuple[int, list[ObjectView]] | None, missed: list[StoredEvent]
-    ) -> AsyncIterator[bytes]:
+    ) -> Parts:
         if first is not None:
             done, found = first
             for one in found:
@@ -179,7 +177,7 @@ class ObjectWatch:
         async for part in self._follow(done):
             yield part
 
-    async def _follow(self, done: int) -> AsyncIterator[bytes]:
+    async def _follow(self, done: int) -> Parts:
         """`done`: everything up to that commit is sent. `cursor` stands within the commit that is being sent."""
         deps, scope = self._calls.deps, self._scope
         cursor = (done + 1, "")
@@ -226,7 +224,7 @@ class EventWatch:
         self._calls = calls
         self._scope = scope
 
-    async def run(self, start: tuple[int, int]) -> AsyncIterator[bytes]:
+    async def run(self, start: tuple[int, int]) -> Parts:
         deps, scope = self._calls.deps, self._scope
         after = start
         quiet_since = deps.clock.monotonic()

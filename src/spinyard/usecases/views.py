@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from spinyard.errors import InvalidInput, NotFound
 from spinyard.ports.store import Store, StoredObject, Transaction
 from spinyard.usecases.declared import ObjectId
 
+LABEL = re.compile(r"([A-Za-z0-9._/-]+)\s*==?\s*([A-Za-z0-9._-]*)")
 SETTLED: Mapping[Kind, frozenset[str]] = {
     Kind.SERVICE: frozenset({"available"}),
     Kind.JOB: frozenset({"succeeded", "failed"}),
@@ -149,13 +151,13 @@ def parse_labels(text: str) -> dict[str, str]:
     """`a=b,c=d`. Raises InvalidInput."""
     out: dict[str, str] = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
-        key, sep, value = part.partition("=")
-        if not sep or not key.strip():
+        found = LABEL.fullmatch(part)
+        if found is None:
             raise InvalidInput(
-                f"The label selector {part!r} is not of the form key=value.",
-                next_step="Write it as `key=value,other=value`.",
+                f"The label selector {part[:100]!r} is not of the form key=value.",
+                next_step="Write it as `key=value,other=value`; other operators do not exist.",
             )
-        out[key.strip()] = value.removeprefix("=").strip()
+        out[found.group(1)] = found.group(2)
     return out
 
 
