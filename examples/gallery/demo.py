@@ -1,4 +1,5 @@
-"""`make demo`: the whole life of a service on this machine, under load, with accidents. Exit code 1: a broken promise."""
+"""`make demo`: the whole life of a service on this machine, under load, with accidents. Exit code 1: a broken
+promise."""
 
 from __future__ import annotations
 

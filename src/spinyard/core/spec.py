@@ -235,7 +235,8 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SpinSpec:
-    """`service_uid` owns shared directories and the cluster; `cluster` empty means: not routed. `run_to_exit`: a Job's."""
+    """`service_uid` owns shared directories and the cluster; `cluster` empty means: not routed. `run_to_exit`: a
+    Job's."""
 
     template_digest: Digest
     cluster: str = ""

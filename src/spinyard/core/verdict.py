@@ -1,7 +1,7 @@
 """The judge: is the new side worse than the old one? Asked after every request if one likes, without inflating errors.
 
-Both sides answer requests that succeed or fail; a = old, b = new, p = probability of failure. Two questions, each with an
-e-process that is a function of the four counts alone:
+Both sides answer requests that succeed or fail; a = old, b = new, p = probability of failure. Two questions, each with
+an e-process that is a function of the four counts alone:
 
     fail    reject  p_b <= p_a             "it is worse"
     pass    reject  p_b >= p_a + margin    "it is not worse by the margin"
@@ -10,9 +10,9 @@ e-process that is a function of the four counts alone:
 
 M is the likelihood averaged over Beta(1/2, 1/2) for each side. For the true pair in the region, M / L(true) is a
 non-negative martingale of mean 1 whatever the order in which the sides are asked, and the supremum only lowers E; so by
-Ville's inequality the probability that E ever reaches 1/alpha is at most alpha (universal inference: Wasserman, Ramdas and
-Balakrishnan 2020; sequential use in deployments: Lindon, Sanden and Shirikian, arXiv 2205.14762; two proportions: Turner,
-Ly and Gruenwald, arXiv 2106.02693). Missing data cannot decide anything: with no counts both E are 1.
+Ville's inequality the probability that E ever reaches 1/alpha is at most alpha (universal inference: Wasserman, Ramdas
+and Balakrishnan 2020; sequential use in deployments: Lindon, Sanden and Shirikian, arXiv 2205.14762; two proportions:
+Turner, Ly and Gruenwald, arXiv 2106.02693). Missing data cannot decide anything: with no counts both E are 1.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """`log_e_fail`, `log_e_pass`: natural logarithms of the two e-values; `bound`: what one of them must reach.
-    `needs`: about how many more requests on the new side would decide, if both sides go on as now; None: not foreseeable.
+    `needs`: about how many more requests on the new side would decide, if both sides go on as now; None: not
+    foreseeable.
     """
 
     verdict: Verdict

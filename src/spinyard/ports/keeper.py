@@ -1,9 +1,9 @@
 """The keeper's protocol, versioned from 0.1.0: JSON lines over a unix socket, `<home>/run/keeper.sock` (0600).
 
-Every request carries `v` (the client's protocol version), `id` (echoed) and `op`; every answer `id`, `ok` and either the
-result's fields or `error` {error_class, message, retryable}. A newer server drives an older keeper: fields unknown to
-the keeper are ignored, ops unknown to it are answered with error_class "UnknownOperation". Types here are imported by
-the keeper (which imports nothing heavier than the standard library) and by the process provider.
+Every request carries `v` (the client's protocol version), `id` (echoed) and `op`; every answer `id`, `ok` and either
+the result's fields or `error` {error_class, message, retryable}. A newer server drives an older keeper: fields unknown
+to the keeper are ignored, ops unknown to it are answered with error_class "UnknownOperation". Types here are imported
+by the keeper (which imports nothing heavier than the standard library) and by the process provider.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class InstanceState(TypedDict):
 
 # Other ops (fields beside v, id, op):
 #   hello                                   -> version, pid, boot_id, started_at, epoch
-#   claim_epoch  epoch                      -> ok, or error "StaleEpoch" when a higher one was seen; all changing ops carry epoch
-#   observe      key                        -> instance: InstanceState | null      (null is Absent, proved by the keeper)
-#   list                                    -> instances: [InstanceState], strays: [{pid, key}]
-#   remove       key, now: bool             -> ok at once; running: SIGTERM, grace, SIGKILL of the whole tree; exited: collected
-#   run          like start, + output_bytes -> waits for the end: exit_code, exit_signal, output (both streams, bounded)
-#   mkdir        key, name                  -> path          rmdir  key -> ok         dirs -> [{key, path}]
-#   logs         log_name                   -> directory
+#   claim_epoch  epoch                      -> ok, or error "StaleEpoch" when a higher one was seen; all changing ops
+# carry epoch   observe      key                        -> instance: InstanceState | null      (null is Absent, proved
+# by the keeper)   list                                    -> instances: [InstanceState], strays: [{pid, key}]
+#   remove       key, now: bool             -> ok at once; running: SIGTERM, grace, SIGKILL of the whole tree; exited:
+# collected   run          like start, + output_bytes -> waits for the end: exit_code, exit_signal, output (both
+# streams, bounded)   mkdir        key, name                  -> path          rmdir  key -> ok         dirs -> [{key,
+# path}]   logs         log_name                   -> directory
 #   supervise    name, argv, env, cwd, restart: bool, hot: bool -> ok     (Envoy, the server): restarted when it dies
 #   supervised                              -> [{name, pid, started_at, restarts, running}]
 #   unsupervise  name, signal, grace_seconds-> ok

@@ -30,7 +30,8 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """One thing that carries this installation's tag. `key` is its create token. `up` False: it is there and has ended."""
+    """One thing that carries this installation's tag. `key` is its create token. `up` False: it is there and has
+    ended."""
 
     key: ResourceKey
     description: str = ""

@@ -27,8 +27,9 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A plan for a row as it was observed. `release`: give the lease back in the same statement, due at plan.wake_at (or
-    at once when wake_seq moved meanwhile). `owner_wake_seconds`: how long its owner's wake may be put off (debounce)."""
+    """A plan for a row as it was observed. `release`: give the lease back in the same statement, due at plan.wake_at
+    (or at once when wake_seq moved meanwhile). `owner_wake_seconds`: how long its owner's wake may be put off
+    (debounce)."""
 
     row: ObjectRow
     plan: Plan
@@ -122,7 +123,8 @@ class KeyRecord:
 
 
 class Transaction(Protocol):
-    """One write transaction of a use case: everything or nothing, one commit_seq for all of it. Reads see its writes."""
+    """One write transaction of a use case: everything or nothing, one commit_seq for all of it. Reads see its
+    writes."""
 
     @property
     def now(self) -> float: ...
@@ -253,7 +255,8 @@ class Store(Protocol):
         ...
 
     def resources_changed(self, *, provider: str, since_commit_seq: int) -> tuple[Sequence[Resource], int]:
-        """*read*. Ledger rows of the provider written after that commit_seq (closed ones too), and the newest commit_seq."""
+        """*read*. Ledger rows of the provider written after that commit_seq (closed ones too), and the newest
+        commit_seq."""
         ...
 
     # -- use cases ---------------------------------------------------------------------------------------------------
@@ -276,8 +279,8 @@ class Store(Protocol):
         limit: int = 200,
         newest_first: bool = False,
     ) -> Sequence[StoredEvent]:
-        """*read*. In order of (commit_seq, index), strictly after `after`. Raises Expired when `after` is older than the
-        pruned history (and not (0, 0))."""
+        """*read*. In order of (commit_seq, index), strictly after `after`. Raises Expired when `after` is older than
+        the pruned history (and not (0, 0))."""
         ...
 
     def commit_seq(self) -> int:

@@ -16,7 +16,6 @@ from spinyard.spin.status import ExitRecord, SpinStatus, State, with_condition
 from spinyard.spin.translate import endpoint_want
 from spinyard.spin.unmake import unmake
 
-
 UNROUTE_SECONDS = 2.0
 
 

@@ -1,4 +1,5 @@
-"""Registered and up: registering, ready, serving. Readiness moves it between ready and serving, and nothing else does."""
+"""Registered and up: registering, ready, serving. Readiness moves it between ready and serving, and nothing else
+does."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ class Snapshot:
             last_error_class="",
             stuck=False,
             unknown=False,
-            timeline=((status or self.status).timeline + ((str(state), round(self.now, 4)),))[-24:],
+            timeline=(*(status or self.status).timeline, (str(state), round(self.now, 4)))[-24:],
         )
         return Plan(
             state=str(state),

@@ -71,9 +71,10 @@ class ExitRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SpinStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`timeline`: (state, entered at), one entry per change, the last 24. `attempts` and `last_error*` are of the present
-    state. `retry_at`: no action is repeated before, however
-    often it is looked at. `step`: bootstrap steps done. `diagnostics`: what was found when it failed (log tail, reply)."""
+    """`timeline`: (state, entered at), one entry per change, the last 24. `attempts` and `last_error*` are of the
+    present state. `retry_at`: no action is repeated before, however
+    often it is looked at. `step`: bootstrap steps done. `diagnostics`: what was found when it failed (log tail,
+    reply)."""
 
     since: float = 0.0
     attempts: int = 0

@@ -160,8 +160,8 @@ BEFORE_RESTART = "+before-restart"
 
 
 def fleet_of(children: Children, restarted_at: float = 0.0) -> Fleet:
-    """Children made before a restart count as of another template. Only the listed ones are looked at: in a larger group
-    the rest follows as the oldest go."""
+    """Children made before a restart count as of another template. Only the listed ones are looked at: in a larger
+    group the rest follows as the oldest go."""
     if not restarted_at:
         return Fleet(children.groups)
     groups: list[ChildGroup] = []
