@@ -39,10 +39,10 @@ class FakeProvider:
         self._clock = clock
         self._faults: Faults = faults or NoFaults()
         self._slow = slow_seconds
-        self._listeners: set[asyncio.Queue[ResourceKey]] = set()
+        self._listeners: list[asyncio.Queue[ResourceKey]] = []
         self._late: set[asyncio.Task[None]] = set()
         self.underway: Counter[str] = Counter()
-        """keys with a request that may still take effect after its caller gave up"""
+        """keys with a request to make something that may still take effect after its caller gave up"""
         self.answers = True
         """False: nothing answers at all, as while it restarts"""
 
@@ -50,7 +50,8 @@ class FakeProvider:
         self._world.watch("asked", key)
         fault = await self._before("ensure", key)
         if fault is Fault.LATE_ARRIVAL:
-            await self._give_up_then(key, lambda: self._world.create(key, want, self._clock.now()))
+            self.underway[key] += 1
+            await self._give_up_then(lambda: self._arrive(key, want))
         self._world.create(key, want, self._clock.now(), broken=fault is Fault.PARTIAL)
         if fault is Fault.PARTIAL:
             raise ProviderFailure("the fake provider was told to stop half way")
@@ -77,7 +78,7 @@ class FakeProvider:
     async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
         fault = await self._before("remove", key)
         if fault is Fault.LATE_ARRIVAL:
-            await self._give_up_then(key, lambda: self._world.remove(key, self._clock.now(), hard=now))
+            await self._give_up_then(lambda: self._world.remove(key, self._clock.now(), hard=now))
         self._world.remove(key, self._clock.now(), hard=now)
         self._hint(key)
         if fault is Fault.LOST_REPLY:
@@ -96,12 +97,12 @@ class FakeProvider:
 
     async def changes(self) -> AsyncIterator[ResourceKey]:
         hints: asyncio.Queue[ResourceKey] = asyncio.Queue()
-        self._listeners.add(hints)
+        self._listeners.append(hints)
         try:
             while True:
                 yield await hints.get()
         finally:
-            self._listeners.discard(hints)
+            self._listeners.remove(hints)
 
     def hint(self, key: ResourceKey) -> None:
         """Tells listeners of an outside change, unless the hint is lost."""
@@ -124,20 +125,23 @@ class FakeProvider:
                 pass
         return fault
 
-    async def _give_up_then(self, key: ResourceKey, effect: Callable[[], None]) -> None:
+    async def _give_up_then(self, effect: Callable[[], None]) -> None:
         """Silence; and once the caller has given up, the effect, within late_arrival_seconds."""
-        self.underway[key] += 1
+
+        async def arrive() -> None:
+            await self._clock.sleep(self._faults.seconds(self.capabilities.late_arrival_seconds))
+            effect()
+
         try:
             await self._clock.sleep(SILENCE_SECONDS)
         finally:
-            task = asyncio.ensure_future(self._arrive(key, effect))
+            task = asyncio.ensure_future(arrive())
             self._late.add(task)
             task.add_done_callback(self._late.discard)
 
-    async def _arrive(self, key: ResourceKey, effect: Callable[[], None]) -> None:
-        await self._clock.sleep(self._faults.seconds(self.capabilities.late_arrival_seconds))
+    def _arrive(self, key: ResourceKey, want: Want) -> None:
         self.underway[key] -= 1
-        effect()
+        self._world.create(key, want, self._clock.now())
 
     def _hint(self, key: ResourceKey) -> None:
         for hints in self._listeners:

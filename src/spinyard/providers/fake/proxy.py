@@ -1,5 +1,5 @@
-"""A data plane without one: acknowledges after a delay, believes what it is told, and finds an endpoint healthy when the
-pretended process behind it is ready."""
+"""A data plane without one: acknowledges after a delay, believes what it is told, and finds an endpoint healthy when
+the pretended process behind it is ready."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FakeProxy:
         self._acknowledge = acknowledge_seconds
         self._drain = drain_seconds
         self._watch = watch
-        self._listeners: set[asyncio.Queue[ResourceKey]] = set()
+        self._listeners: list[asyncio.Queue[ResourceKey]] = []
         self._telling: set[asyncio.Task[None]] = set()
 
     def restore(self, wants: Iterable[tuple[ResourceKey, Want]]) -> None:
@@ -111,12 +111,12 @@ class FakeProxy:
 
     async def changes(self) -> AsyncIterator[ResourceKey]:
         hints: asyncio.Queue[ResourceKey] = asyncio.Queue()
-        self._listeners.add(hints)
+        self._listeners.append(hints)
         try:
             while True:
                 yield await hints.get()
         finally:
-            self._listeners.discard(hints)
+            self._listeners.remove(hints)
 
     def hint(self, key: ResourceKey) -> None:
         """Tells listeners of a change (a confirmation, a health check), unless the hint is lost."""

@@ -1,0 +1,85 @@
+"""The wishes of the pretended users: services, jobs and templates that differ by a number, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spinyard.core.ids import Digest
+from spinyard.core.spec import (
+    BootstrapStep,
+    DataDirectory,
+    DirectoryScope,
+    HttpGet,
+    JobSpec,
+    Port,
+    Probe,
+    RollingUpdate,
+    Route,
+    ServiceSpec,
+    SmokeTest,
+    TemplateSpec,
+    digest_of,
+)
+from spinyard.testing.simulation.chance import Chance
+
+PROBE = Probe(http_get=HttpGet(), period_seconds=1.0)
+
+
+def template(chance: Chance, sort: str, version: int) -> TemplateSpec:
+    """`sort`: serve (good), never (does not get ready), exit (ends at once), step (a bootstrap step fails)."""
+    command = ("exit", "3") if sort == "exit" else (sort, f"v{version}")
+    if sort == "step":
+        command = ("serve", f"v{version}")
+    steps = tuple(BootstrapStep(f"step{n}", ("exit", "0", str(n)), 10.0) for n in range(chance.below(3)))
+    if sort == "step":
+        steps += (BootstrapStep("bad", ("exit", "1"), 10.0),)
+    directories = tuple(
+        DataDirectory(name, scope, env=name.upper(), retain=scope is DirectoryScope.SERVICE and chance.happens(0.5))
+        for name, scope in (("own", DirectoryScope.SPIN), ("shared", DirectoryScope.SERVICE))
+        if chance.happens(0.4)
+    )
+    return TemplateSpec(
+        command=command,
+        ports=tuple(Port(name) for name in ("http", "admin")[: 1 + chance.below(2)]),
+        readiness_probe=PROBE if chance.happens(0.8) else None,
+        liveness_probe=PROBE if chance.happens(0.2) else None,
+        startup_probe=replace(PROBE, failure_threshold=8) if chance.happens(0.2) else None,
+        smoke_test=SmokeTest(http_get=HttpGet(), timeout_seconds=2.0) if chance.happens(0.3) else None,
+        bootstrap=steps,
+        data_directories=directories,
+        termination_grace_seconds=2.0,
+        drain_timeout_seconds=5.0,
+        start_timeout_seconds=8.0,
+        queue_timeout_seconds=30.0,
+        provider="fake",
+    )
+
+
+def service(chance: Chance, name: str, digest: Digest) -> ServiceSpec:
+    surge, unavailable = chance.choose(((1, 0), (1, 0), (0, 1), (2, 1)))
+    return ServiceSpec(
+        replicas=chance.choose((0, 1, 1, 2, 3, 5)),
+        template_digest=digest,
+        route=route(name, 0) if chance.happens(0.8) else None,
+        update=RollingUpdate(max_surge=surge, max_unavailable=unavailable, progress_deadline_seconds=20.0),
+        ttl_seconds=chance.between(20.0, 60.0) if chance.happens(0.1) else None,
+    )
+
+
+def route(name: str, version: int) -> Route:
+    return Route(hosts=(f"{name}-{version}.localhost",))
+
+
+def job(chance: Chance, code: int) -> tuple[TemplateSpec, JobSpec]:
+    made = TemplateSpec(
+        command=("exit", str(code), str(chance.below(3))),
+        termination_grace_seconds=2.0,
+        start_timeout_seconds=8.0,
+        queue_timeout_seconds=30.0,
+        ports=(Port("http"),) if chance.happens(0.3) else (),
+        provider="fake",
+    )
+    ttl = chance.between(5.0, 20.0) if chance.happens(0.3) else None
+    return made, JobSpec(
+        template_digest=digest_of(made), retries=chance.below(3), timeout_seconds=30.0, ttl_seconds=ttl
+    )
