@@ -6,9 +6,9 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from spinyard.core.ids import Uid
 from spinyard.core.plan import Reserve
@@ -20,6 +20,7 @@ from spinyard.testing.store_contract import NOW, add_service, find_uid, plan_for
 
 LEASE = 15.0
 LIMIT = 3
+BACK = st.sampled_from([0, 0, 0, 1, 2, 5])
 
 
 @dataclass
@@ -37,9 +38,6 @@ class Model:
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
-    held = Bundle("held")
-    """rows as somebody once saw them, so mostly stale"""
-
     def __init__(self) -> None:
         super().__init__()
         self.home = tempfile.TemporaryDirectory(prefix="sy-model-")
@@ -47,10 +45,17 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.store = SqlStore(self.path, new_id=lambda: "home-1")
         self.now = NOW
         self.models: dict[str, Model] = {}
+        self.seen: list[ObjectRow] = []
+        """rows as somebody once saw them: the last ones are fresh, the others stale"""
 
     def teardown(self) -> None:
         self.store.close()
         self.home.cleanup()
+
+    @initialize()
+    def begin(self) -> None:
+        self.add()
+        self.claim(4)
 
     @rule()
     def restart(self) -> None:
@@ -67,8 +72,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
         add_service(self.store, name, now=self.now)
         self.models[f"uid-{name}"] = Model(wake_at=self.now)
 
-    @rule(target=held, limit=st.integers(1, 4))
-    def claim(self, limit: int) -> object:
+    @rule(limit=st.integers(1, 4))
+    def claim(self, limit: int) -> None:
         due = sorted(
             (model.wake_at, uid)
             for uid, model in self.models.items()
@@ -84,20 +89,19 @@ class StoreAgainstModel(RuleBasedStateMachine):
             model.token += 1
             model.lease_until = self.now + LEASE
             assert (row.lease_token, row.lease_until) == (model.token, model.lease_until)
-        return multiple(*rows)
+        self.seen += rows
 
+    @precondition(lambda self: self.seen)
     @rule(
-        target=held,
-        row=held,
+        back=BACK,
         state=st.sampled_from(["pending", "rolling", "available"]),
         release=st.booleans(),
         finished=st.sampled_from([False, False, False, True]),
         wait=st.sampled_from([None, 0.0, 10.0]),
         amount=st.sampled_from([0, 0, 1, 2]),
     )
-    def commit(
-        self, row: ObjectRow, state: str, release: bool, finished: bool, wait: float | None, amount: int
-    ) -> object:
+    def commit(self, back: int, state: str, release: bool, finished: bool, wait: float | None, amount: int) -> None:
+        row = self.pick(back)
         model = self.models[row.uid]
         wake_at = None if wait is None else self.now + wait
         asks = (Reserve("team", f"r{amount}", amount=amount, limit=LIMIT),) if amount else ()
@@ -105,13 +109,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
         [result] = self.store.commit([Commit(row, plan, release)], now=self.now)
         if not self.is_ours(row) or row.resource_version != model.version:
             assert result == Stale()
-            return multiple()
+            return
         is_reserved = any(
             reservation.name == f"r{amount}" for reservation in find_uid(self.store, row.uid).row.reservations
         )
         if isinstance(result, Refused):
             assert sum(other.reserved for other in self.models.values()) + amount > LIMIT
-            return multiple()
+            return
         assert isinstance(result, Committed)
         if amount and not finished and not is_reserved:
             raise AssertionError("what was reserved is not there")
@@ -128,10 +132,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
             model.lease_until = 0.0
         else:
             model.wake_at = self.now
-        return multiple(result.row)
+        self.seen.append(result.row)
 
-    @rule(row=consumes(held), wait=st.sampled_from([None, 10.0]))
-    def release(self, row: ObjectRow, wait: float | None) -> None:
+    @precondition(lambda self: self.seen)
+    @rule(back=BACK, wait=st.sampled_from([None, 10.0]))
+    def release(self, back: int, wait: float | None) -> None:
+        row = self.pick(back)
         model = self.models[row.uid]
         wake_at = None if wait is None else self.now + wait
         self.store.release([(Lease(row.uid, row.lease_token), row.wake_seq, wake_at)])
@@ -140,27 +146,36 @@ class StoreAgainstModel(RuleBasedStateMachine):
                 model.wake_at = wake_at
             model.lease_until = 0.0
 
-    @rule(row=held)
-    def extend(self, row: ObjectRow) -> None:
+    @precondition(lambda self: self.seen)
+    @rule(back=BACK)
+    def extend(self, back: int) -> None:
+        row = self.pick(back)
         lease = Lease(row.uid, row.lease_token)
         ours = self.store.extend([lease], until=self.now + LEASE)
         assert ours == ([lease] if self.is_ours(row) else [])
         if ours:
             self.models[row.uid].lease_until = self.now + LEASE
 
-    @rule(target=held, row=held)
-    def reload(self, row: ObjectRow) -> object:
+    @precondition(lambda self: self.seen)
+    @rule(back=BACK)
+    def reload(self, back: int) -> None:
+        row = self.pick(back)
         again = self.store.reload(Lease(row.uid, row.lease_token))
         assert (again is not None) == self.is_ours(row)
-        return multiple() if again is None else multiple(again)
+        if again is not None:
+            self.seen.append(again)
 
-    @rule(row=held)
-    def wake(self, row: ObjectRow) -> None:
+    @precondition(lambda self: self.seen)
+    @rule(back=BACK)
+    def wake(self, back: int) -> None:
+        row = self.pick(back)
         self.store.wake([row.uid], now=self.now)
         self.note_wake(self.models[row.uid])
 
-    @rule(row=held, replicas=st.integers(1, 3))
-    def wish(self, row: ObjectRow, replicas: int) -> None:
+    @precondition(lambda self: self.seen)
+    @rule(back=BACK, replicas=st.integers(1, 3))
+    def wish(self, back: int, replicas: int) -> None:
+        row = self.pick(back)
         model = self.models[row.uid]
         spec = replace(row.spec, replicas=replicas) if isinstance(row.spec, ServiceSpec) else row.spec
         if model.finished or find_uid(self.store, row.uid).row.spec == spec:
@@ -170,6 +185,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
         model.version += 1
         model.generation += 1
         model.told.append("Scaled")
+
+    def pick(self, back: int) -> ObjectRow:
+        return self.seen[-1 - back % len(self.seen)]
 
     def is_ours(self, row: ObjectRow) -> bool:
         model = self.models[row.uid]
@@ -220,5 +238,5 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
 TestStoreAgainstModel = StoreAgainstModel.TestCase
 TestStoreAgainstModel.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None
+    max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None, phases=(Phase.generate,)
 )

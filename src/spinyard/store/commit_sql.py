@@ -92,7 +92,7 @@ class CommitStatements:
         )
         self.insert_label = sa.text("INSERT INTO labels (key, value, uid) VALUES (:key, :value, :uid)")
         self.delete_children = sa.text(
-            "UPDATE objects SET delete_at = :now, resource_version = objects.resource_version + 1, "
+            "UPDATE objects SET delete_at = :now, deleting = 1, resource_version = objects.resource_version + 1, "
             "wake_seq = objects.wake_seq + 1, commit_seq = :seq, "
             f"wake_at = {words.least}(COALESCE(objects.wake_at, :now), :now) "
             f"FROM {words.rows('rows', (('uid', 'text'), ('owner_uid', 'text')))} AS b WHERE objects.uid = b.uid "

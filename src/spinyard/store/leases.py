@@ -35,11 +35,12 @@ class LeaseStatements:
     def __init__(self, words: Words, known: str) -> None:
         """`known`: a condition that is true for rows of kinds and states this code can drive."""
         lease = (("uid", "text"), ("token", "int"))
-        due = f"finished = 0 AND wake_at <= :now AND lease_until <= :now AND {known}"
+        by_due = words.by_index("ix_objects_due")
+        due = f"finished = 0 AND wake_at IS NOT NULL AND wake_at <= :now AND lease_until <= :now AND {known}"
         self.claim = sa.text(
             "UPDATE objects SET lease_token = lease_token + 1, lease_until = :until, lease_holder = :holder, "
-            f"passed_at = :now WHERE uid IN (SELECT uid FROM objects WHERE {due} ORDER BY wake_at, uid LIMIT :limit "
-            f"{words.skip_locked}) RETURNING {OBJECT_COLUMNS}, wake_at"
+            f"passed_at = :now WHERE uid IN (SELECT uid FROM objects {by_due} WHERE {due} "
+            f"ORDER BY wake_at, uid LIMIT :limit {words.skip_locked}) RETURNING {OBJECT_COLUMNS}, wake_at"
         )
         self.extend = sa.text(
             f"UPDATE objects SET lease_until = :until FROM {words.rows('rows', lease)} AS b "
@@ -61,11 +62,9 @@ class LeaseStatements:
         )
         # One process at a time may open SQLite, so whoever held a lease is gone: its token stays, which fences it.
         freed = ", lease_until = 0, lease_holder = ''" if words.name == "sqlite" else ""
-        self.catch_up = sa.text(
-            f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = :now{freed} WHERE finished = 0"
-        )
+        self.catch_up = sa.text(f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = :now{freed} WHERE finished = 0")
         self.next_due = sa.text(
-            f"SELECT wake_at FROM objects WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now "
+            f"SELECT wake_at FROM objects {by_due} WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now "
             f"AND {known} ORDER BY wake_at LIMIT 1"
         )
         self.reload = sa.text(

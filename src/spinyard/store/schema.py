@@ -77,6 +77,8 @@ objects = sa.Table(
     _time("created_at", nullable=False),
     _time("state_since", nullable=False),
     _time("delete_at"),
+    # 1 with delete_at: parents count their children by it.
+    _int("deleting", 0),
     _int("force", 0),
     _int("paused", 0),
     _text("reason", ""),
@@ -105,11 +107,22 @@ _c = objects.c
 _index("ux_objects_live_name", _c.kind, _c.namespace, _c.name, where="finished = 0", unique=True)
 sa.Index("ix_objects_page", _c.namespace, _c.name, _c.uid)
 _index("ix_objects_due", _c.wake_at, where="finished = 0 AND wake_at IS NOT NULL")
-_index("ix_objects_owner", _c.owner_uid, _c.finished, where="owner_uid IS NOT NULL")
+_index("ix_objects_owner", _c.owner_uid, where="owner_uid IS NOT NULL")
+_index(
+    "ix_objects_kin",
+    _c.owner_uid,
+    _c.state,
+    _c.template_digest,
+    _c.deleting,
+    _c.created_at,
+    _c.uid,
+    _c.finished,  # so that counting reads the index only
+    where="finished = 0 AND owner_uid IS NOT NULL",
+)
 _index("ix_objects_failures", _c.owner_uid, _c.failed_at, where="failed_at IS NOT NULL")
 _index("ix_objects_served", _c.owner_uid, _c.template_digest, _c.served_at, where="served_at IS NOT NULL")
 sa.Index("ix_objects_changed", _c.kind, _c.commit_seq, _c.uid)
-_index("ix_objects_states", _c.kind, _c.state, where="finished = 0")
+_index("ix_objects_states", _c.kind, _c.state, _c.finished, where="finished = 0")
 _index("ix_objects_kept", _c.keep_until, where="finished = 1")
 _index("ix_objects_finished", _c.finished_at, where="finished = 1")
 
@@ -142,7 +155,7 @@ resources = sa.Table(
     sa.Index("ix_resources_changed", "provider", "commit_seq"),
 )
 _index("ix_resources_closed", resources.c.closed_at, where="closed_at IS NOT NULL")
-_index("ix_resources_open", resources.c.key, where="closed_at IS NULL")
+_index("ix_resources_open", resources.c.provider, resources.c.key, where="closed_at IS NULL")
 
 reservations = sa.Table(
     "reservations",

@@ -186,7 +186,7 @@ class SqlTransaction:
         if annotations is not None and dict(annotations) != dict(before.annotations):
             changes["annotations"] = json_text(dict(annotations))
         if delete and row.delete_at is None:
-            changes["delete_at"] = self._now
+            changes |= {"delete_at": self._now, "deleting": 1}
         if force and not row.force:
             changes["force"] = 1
         if paused is not None and paused != row.paused:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,14 +26,13 @@ _KINDS = frozenset(Kind)
 class ViewStatements:
     def __init__(self, words: Words) -> None:
         self.groups = sa.text(
-            "SELECT state, template_digest, deleting, count, uid, slot, created_at FROM ("
-            "SELECT state, template_digest, CASE WHEN delete_at IS NULL THEN 0 ELSE 1 END AS deleting, "
-            "uid, slot, created_at, "
-            "COUNT(*) OVER (PARTITION BY state, template_digest, delete_at IS NULL) AS count, "
-            "ROW_NUMBER() OVER (PARTITION BY state, template_digest, delete_at IS NULL ORDER BY created_at, uid) "
-            "AS place "
-            f"FROM objects WHERE owner_uid = :owner AND finished = 0) AS kin WHERE place <= {OLDEST_MAX} "
-            "ORDER BY state, template_digest, deleting, place"
+            "SELECT state, template_digest, deleting, COUNT(*) FROM objects WHERE owner_uid = :owner AND finished = 0 "
+            "GROUP BY state, template_digest, deleting ORDER BY state, template_digest, deleting"
+        )
+        self.oldest = sa.text(
+            "SELECT uid, slot, created_at FROM objects WHERE owner_uid = :owner AND finished = 0 AND state = :state "
+            "AND template_digest = :digest AND deleting = :deleting "
+            f"ORDER BY created_at, uid LIMIT {OLDEST_MAX}"
         )
         self.failures = sa.text(
             "SELECT uid, template_digest, failed_at, served_at, outcome, failed_why FROM objects "
@@ -67,14 +65,23 @@ class ViewStatements:
 
 
 def children(connection: sa.Connection, sql: ViewStatements, owner: Uid) -> Children:
-    parameter = {"owner": owner}
-    groups: dict[tuple[str, str, bool], list[ChildBrief]] = defaultdict(list)
-    counts: dict[tuple[str, str, bool], int] = {}
-    for state, digest, deleting, count, uid, slot, created_at in connection.execute(sql.groups, parameter).all():
-        name = (state, digest, deleting == 1)
-        counts[name] = count
-        groups[name].append(
-            ChildBrief(uid=uid, slot=slot, state=state, template_digest=digest, deleting=name[2], created_at=created_at)
+    parameter: dict[str, Any] = {"owner": owner}
+    groups = []
+    for state, digest, deleting, count in connection.execute(sql.groups, parameter).all():
+        alike = parameter | {"state": state, "digest": digest, "deleting": deleting}
+        oldest = tuple(
+            ChildBrief(
+                uid=uid,
+                slot=slot,
+                state=state,
+                template_digest=digest,
+                deleting=deleting == 1,
+                created_at=created_at,
+            )
+            for uid, slot, created_at in connection.execute(sql.oldest, alike).all()
+        )
+        groups.append(
+            ChildGroup(state=state, template_digest=digest, deleting=deleting == 1, count=count, oldest=oldest)
         )
     failures = tuple(
         ChildFailure(
@@ -86,16 +93,7 @@ def children(connection: sa.Connection, sql: ViewStatements, owner: Uid) -> Chil
     parent = connection.execute(sql.parent, parameter).one_or_none()
     highest_slot, finished, succeeded = parent if parent is not None else (-1, 0, 0)
     return Children(
-        groups=tuple(
-            ChildGroup(
-                state=name[0],
-                template_digest=Digest(name[1]),
-                deleting=name[2],
-                count=counts[name],
-                oldest=tuple(oldest),
-            )
-            for name, oldest in groups.items()
-        ),
+        groups=tuple(groups),
         failures=failures,
         last_served_at=served,
         highest_slot=highest_slot,

@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.Column("created_at", _Time, nullable=False),
         sa.Column("state_since", _Time, nullable=False),
         sa.Column("delete_at", _Time),
+        sa.Column("deleting", _Int, nullable=False, server_default="0"),
         sa.Column("force", _Int, nullable=False, server_default="0"),
         sa.Column("paused", _Int, nullable=False, server_default="0"),
         sa.Column("reason", _Text, nullable=False, server_default=""),
@@ -98,9 +99,16 @@ def upgrade() -> None:
         postgresql_where=sa.text("finished = 1"),
     )
     op.create_index(
+        "ix_objects_kin",
+        "objects",
+        ["owner_uid", "state", "template_digest", "deleting", "created_at", "uid", "finished"],
+        sqlite_where=sa.text("finished = 0 AND owner_uid IS NOT NULL"),
+        postgresql_where=sa.text("finished = 0 AND owner_uid IS NOT NULL"),
+    )
+    op.create_index(
         "ix_objects_owner",
         "objects",
-        ["owner_uid", "finished"],
+        ["owner_uid"],
         sqlite_where=sa.text("owner_uid IS NOT NULL"),
         postgresql_where=sa.text("owner_uid IS NOT NULL"),
     )
@@ -115,7 +123,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_objects_states",
         "objects",
-        ["kind", "state"],
+        ["kind", "state", "finished"],
         sqlite_where=sa.text("finished = 0"),
         postgresql_where=sa.text("finished = 0"),
     )
@@ -161,7 +169,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_resources_open",
         "resources",
-        ["key"],
+        ["provider", "key"],
         sqlite_where=sa.text("closed_at IS NULL"),
         postgresql_where=sa.text("closed_at IS NULL"),
     )
