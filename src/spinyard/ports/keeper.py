@@ -66,18 +66,20 @@ class InstanceState(TypedDict):
     log_tail: NotRequired[str]
 
 
-# Other ops (fields beside v, id, op):
-#   hello                                   -> version, pid, boot_id, started_at, epoch
-#   claim_epoch  epoch                      -> ok, or error "StaleEpoch" when a higher one was seen; all changing ops
-# carry epoch   observe      key                        -> instance: InstanceState | null      (null is Absent, proved
-# by the keeper)   list                                    -> instances: [InstanceState], strays: [{pid, key}]
-#   remove       key, now: bool             -> ok at once; running: SIGTERM, grace, SIGKILL of the whole tree; exited:
-# collected   run          like start, + output_bytes -> waits for the end: exit_code, exit_signal, output (both
-# streams, bounded)   mkdir        key, name                  -> path          rmdir  key -> ok         dirs -> [{key,
-# path}]   logs         log_name                   -> directory
-#   supervise    name, argv, env, cwd, restart: bool, hot: bool -> ok     (Envoy, the server): restarted when it dies
-#   supervised                              -> [{name, pid, started_at, restarts, running}]
-#   unsupervise  name, signal, grace_seconds-> ok
-#   subscribe                               -> then a stream of {event: "exit"|"supervised", key|name}
-#   capabilities                            -> what isolation and limits are in force on this machine (for doctor)
-#   stop         instances: bool            -> the keeper ends; with instances, after all of them ended
+# Other ops (fields beside v, id, op), and what they answer:
+#   hello                      version, pid, boot_id, started_at, epoch
+#   claim_epoch  epoch         ok, or error "StaleEpoch" when a higher one was seen; all changing ops carry epoch
+#   observe      key           instance: InstanceState | null; null is Absent, proved by the keeper
+#   list                       instances: [InstanceState], strays: [{pid, key}]
+#   remove       key, now      ok at once; running: SIGTERM, grace, SIGKILL of the whole tree; exited: collected
+#   run          like start, + output_bytes; waits for the end: exit_code, exit_signal, output (both streams, bounded)
+#   mkdir        key, name     path
+#   rmdir        key           ok
+#   dirs                       [{key, path}]
+#   logs         log_name      directory
+#   supervise    name, argv, env, cwd, restart, hot    ok (Envoy, the server): restarted when it dies
+#   supervised                 [{name, pid, started_at, restarts, running}]
+#   unsupervise  name, signal, grace_seconds           ok
+#   subscribe                  then a stream of {event: "exit"|"supervised", key|name}
+#   capabilities               what isolation and limits are in force on this machine (for doctor)
+#   stop         instances     the keeper ends; with instances, after all of them ended
