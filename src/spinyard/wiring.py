@@ -344,6 +344,7 @@ async def _serve(settings: Settings) -> int:
                 task.result()
         finally:
             settings.server_file.unlink(missing_ok=True)
+            app.state.streams.close()
             server.should_exit = True
             await asyncio.gather(tasks[0], return_exceptions=True)
             for task in tasks[1:]:
