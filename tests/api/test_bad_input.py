@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -106,6 +107,14 @@ async def test_invalid_json_says_where(still_world: World) -> None:
     status, body = await raw(still_world, b"PUT", b'{"spec": }')
     assert (status, body["code"]) == (422, "invalid_json")
     assert "byte" in body["detail"]
+
+
+async def test_a_mebibyte_of_brackets_is_refused_quickly(still_world: World) -> None:
+    body = b"[" + b"[]," * 340_000 + b"[]]"
+    began = time.perf_counter()
+    status, found = await raw(still_world, b"PUT", body)
+    assert (status, found["code"]) == (422, "invalid_json")
+    assert time.perf_counter() - began < 0.5
 
 
 async def test_a_lone_surrogate_is_refused(still_world: World) -> None:
