@@ -173,6 +173,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.note_wake(self.models[row.uid])
 
     @precondition(lambda self: self.seen)
+    @rule(back=BACK, wait=st.sampled_from([None, 10.0]))
+    def wake_in_the_middle_of_a_pass(self, back: int, wait: float | None) -> None:
+        self.wake(back)
+        self.commit(back, "rolling", True, False, wait, 0)
+
+    @precondition(lambda self: self.seen)
     @rule(back=BACK, replicas=st.integers(1, 3))
     def wish(self, back: int, replicas: int) -> None:
         row = self.pick(back)
