@@ -188,6 +188,17 @@ def test_when_the_new_one_dies_soon_the_old_one_goes_on(keeper: Keeper) -> None:
     until(lambda: epochs(keeper) == ["0", "1", "1"])
 
 
+def test_a_command_that_failed_is_not_what_is_started_after_a_crash(keeper: Keeper) -> None:
+    hot(keeper, "one")
+    first = until(lambda: executed(keeper, "envoy"))
+    until(lambda: epochs(keeper) == ["0"])
+    hot(keeper, "two", "echo bad >> %s; exit 1")
+    until(lambda: epochs(keeper) == ["0", "bad"])
+    until(lambda: keeper.supervised("envoy")["pid"] == first["pid"])
+    os.kill(first["pid"], signal.SIGKILL)
+    until(lambda: epochs(keeper) == ["0", "bad", "0"])
+
+
 def test_when_none_is_left_it_begins_at_epoch_0(keeper: Keeper) -> None:
     hot(keeper, "one")
     first = until(lambda: executed(keeper, "envoy"))

@@ -13,7 +13,7 @@ import struct
 import sys
 from typing import Final, NoReturn
 
-from spinyard.keeper import kernel, shim
+from spinyard.keeper import kernel, retention, shim
 from spinyard.keeper.loop import READ, Loop
 from spinyard.keeper.operations import Operations
 from spinyard.keeper.wire import Connection, refusal
@@ -21,6 +21,7 @@ from spinyard.keeper.wire import Connection, refusal
 CONNECTIONS_MAX: Final = 64
 LOG_BYTES_MAX: Final = 1 << 20
 HOUSEKEEPING_SECONDS: Final = 5.0
+RETENTION_SECONDS: Final = 60.0
 
 
 def main(arguments: list[str]) -> int:
@@ -151,6 +152,7 @@ class _Keeper:
         self._listener = _listen(self._path)
         self._loop.watch(self._listener.fileno(), READ, lambda _mask: self._accept())
         self._housekeep()
+        self._prune_logs()
 
     def run(self) -> None:
         # What exists now lives for ever: out of the collector's sight, its pages stay shared with the shims.
@@ -198,6 +200,15 @@ class _Keeper:
             os.replace(path, path + ".1")
             _open_log(self._home)
         self._loop.after(HOUSEKEEPING_SECONDS, self._housekeep)
+
+    def _prune_logs(self) -> None:
+        self._loop.after(RETENTION_SECONDS, self._prune_logs)
+        instances = self._operations.instances.all()
+        in_use = {instance.start["log_name"].partition("/")[0] for instance in instances}
+        try:
+            retention.prune(f"{self._home}/logs", in_use)
+        except OSError as failed:
+            _say(f"logs were not pruned: {failed}", 0)
 
 
 def _listen(path: str) -> socket.socket:

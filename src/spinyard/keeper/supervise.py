@@ -44,6 +44,8 @@ class Program(TypedDict):
     failures: int
     stopping: bool
     generations: list[list[int]]
+    previous: Spec | None
+    """of the older generation while there are two: what is wished again when the newer one fails"""
 
 
 class Supervisor:
@@ -119,11 +121,13 @@ class Supervisor:
                 "failures": 0,
                 "stopping": False,
                 "generations": [],
+                "previous": None,
             }
             self._programs[name] = program
             self._start(name, program)
             return
         unchanged = program["spec"] == spec and not program["stopping"]
+        program["previous"] = program["spec"]
         program["spec"], program["stopping"] = spec, False
         if not program["generations"]:
             self._start(name, program)
@@ -227,6 +231,9 @@ class Supervisor:
         elif was_newest and lived >= HOT_SECONDS:
             # It had taken over: the older one drains or has drained, and epoch 0 cannot start beside it.
             self._stop_all(name, program, now=True)
+        elif was_newest and program["previous"] is not None:
+            program["spec"] = program["previous"]
+            self._save()
         self._on_change(name)
 
     def _all_ended(self, name: str, program: Program) -> None:
