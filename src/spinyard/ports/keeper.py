@@ -66,20 +66,28 @@ class InstanceState(TypedDict):
     log_tail: NotRequired[str]
 
 
-# Other ops (fields beside v, id, op), and what they answer:
+# Other ops (fields beside v, id, op), and what they answer. What changes something carries `epoch` (it may be left out
+# where * stands): a lower one than the highest ever seen is refused with "StaleEpoch", a higher one is remembered.
 #   hello                      version, pid, boot_id, started_at, epoch
-#   claim_epoch  epoch         ok, or error "StaleEpoch" when a higher one was seen; all changing ops carry epoch
+#   claim_epoch  epoch         epoch, or error "StaleEpoch"
 #   observe      key           instance: InstanceState | null; null is Absent, proved by the keeper
-#   list                       instances: [InstanceState], strays: [{pid, key}]
-#   remove       key, now      ok at once; running: SIGTERM, grace, SIGKILL of the whole tree; exited: collected
-#   run          like start, + output_bytes; waits for the end: exit_code, exit_signal, output (both streams, bounded)
+#   list                       instances: [InstanceState without log_tail], strays: [{pid, key}]
+#   remove       key, now      ok at once; running: SIGTERM, grace, SIGKILL of the whole tree, and collected once all of
+#                              it is gone; exited: collected
+#   run *        key, argv, env, cwd, timeout_seconds, memory_bytes, output_bytes, merge_env: at the end the fields of an
+#                              exit, and output (both streams, the first bytes). merge_env: in environment and directory
+#                              of the running instance `key`. Closing the connection ends the command
 #   mkdir        key, name     path
-#   rmdir        key           ok
-#   dirs                       [{key, path}]
+#   rmdir        key           ok, goes on until `dirs` does not show it
+#   dirs         [key]         dirs: [{key, path}]
 #   logs         log_name      directory
-#   supervise    name, argv, env, cwd, restart, hot    ok (Envoy, the server): restarted when it dies
-#   supervised                 [{name, pid, started_at, restarts, running}]
-#   unsupervise  name, signal, grace_seconds           ok
+#   supervise *  name, argv, env, cwd, restart, hot    ok (Envoy, the server): restarted when it dies. A changed argv
+#                              replaces what runs; `hot`: starts beside it, and {restart_epoch} in argv is one more than
+#                              the other's. Output: <home>/logs/<name>.log
+#   supervised                 supervised: [{name, pid, started_at, restarts, running}]
+#   unsupervise * name, signal, grace_seconds          ok, goes on until `supervised` does not show it; signal 9: at once
 #   subscribe                  then a stream of {event: "exit"|"supervised", key|name}
-#   capabilities               what isolation and limits are in force on this machine (for doctor)
-#   stop         instances     the keeper ends; with instances, after all of them ended
+#   capabilities               capabilities: {limit: {enforced, how}} in force on this machine (for doctor)
+#   stop *       instances, keep_supervised            ok; the keeper ends after what it supervises (unless kept for the
+#                              next keeper), and with `instances` after all of them
+# SIGTERM ends the keeper alone: everything goes on and is found by the next one.
