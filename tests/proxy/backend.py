@@ -2,7 +2,7 @@
 
 /           NAME            /echo     the request, as JSON        /slow?s=  answers after s seconds
 /health     200, or 503 while unready (POST /ready, /unready)     /status/N that status, body "mine"
-/sse?n=&s=  n events, s seconds apart                             /hits     requests that were not probes, and unready ones
+/sse?n=&s=  n events, s seconds apart                             /hits     how many requests, and how many unready
 /die?who=X  X exits without an answer after the body was read, others answer
 """
 
@@ -96,7 +96,8 @@ async def events(writer: asyncio.StreamWriter, count: int, seconds: float) -> No
 
 async def websocket(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, headers: dict[str, str]) -> None:
     """Echoes small text frames until the close frame."""
-    digest = hashlib.sha1((headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+    secret = headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    digest = hashlib.sha1(secret.encode(), usedforsecurity=False).digest()
     writer.write(
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: "
         + base64.b64encode(digest)

@@ -6,15 +6,19 @@ import asyncio
 import signal
 import socket
 
+import grpc
 import pytest
+from grpc import aio
 
+from spinyard.clock import SystemClock
 from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import Absent, Unknown
 from spinyard.core.spec import HttpGet, Probe
-from spinyard.core.want import EndpointState, EndpointWant, RouteWant
-from spinyard.proxy import bootstrap, translate_routes
-from spinyard.proxy import provider as provider_module
+from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
+from spinyard.errors import SystemFailure
+from spinyard.proxy import bootstrap, proto, translate_routes
 from spinyard.proxy.stats import Admin
+from spinyard.proxy.xds import METHOD, METHOD_SERVICE, REQUEST, RESPONSE
 from tests.proxy.world import World, until
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +98,9 @@ async def test_one_refused_cluster_blocks_no_other(world: World) -> None:
             await world.acknowledged(key)
             assert await world.get(host=wants[key].hosts[0]) == (200, "a")
     await world.rejected("4/route", wants["4/route"], "does not match regex")
-    await world.rejected("4/endpoint", EndpointWant(cluster="c4", address="127.0.0.1", port=port), "does not match regex")
+    await world.rejected(
+        "4/endpoint", EndpointWant(cluster="c4", address="127.0.0.1", port=port), "does not match regex"
+    )
     await world.route("4/route", RouteWant(cluster="c4", hosts=("h4",)))
     assert await world.get(host="h4") == (200, "a")
 
@@ -155,7 +161,7 @@ async def test_a_killed_envoy_comes_back_with_everything(world: World) -> None:
 
 async def test_a_restarted_control_plane_costs_no_request_and_sends_nothing_twice(world: World) -> None:
     port = await _one(world)
-    wants = [
+    wants: list[tuple[ResourceKey, Want]] = [
         (ResourceKey("s/route"), ROUTE),
         (ResourceKey("a/endpoint"), EndpointWant(cluster="s", address="127.0.0.1", port=port)),
     ]
@@ -191,12 +197,6 @@ async def test_what_was_removed_while_we_were_away_is_removed_at_the_next_contac
 
 
 async def test_an_envoy_of_another_installation_is_refused(world: World) -> None:
-    from spinyard.proxy import proto
-    from spinyard.proxy.xds import METHOD, METHOD_SERVICE, REQUEST, RESPONSE
-
-    import grpc
-    from grpc import aio
-
     async with aio.insecure_channel(f"unix:{world.home}/xds.sock") as channel:
         call = channel.stream_stream(
             f"/{METHOD_SERVICE}/{METHOD}",
@@ -285,8 +285,6 @@ async def test_changes_tell_of_confirmation_health_and_removal(world: World) -> 
 
 
 async def test_a_missing_envoy_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spinyard.errors import SystemFailure
-
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemFailure) as caught:
         bootstrap.find_envoy()
@@ -296,14 +294,7 @@ async def test_a_missing_envoy_is_a_clear_error(monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_silent_admin_is_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await _one(world)
-    monkeypatch.setattr(world.provider, "_admin", Admin(world.home / "nobody.sock", provider_module_clock()))
+    monkeypatch.setattr(world.provider, "_admin", Admin(world.home / "nobody.sock", SystemClock()))
     seen = await world.observe("a/endpoint")
     assert isinstance(seen, Unknown)
     assert "does not answer" in seen.why
-
-
-def provider_module_clock():  # type: ignore[no-untyped-def]
-    from spinyard.clock import SystemClock
-
-    assert provider_module
-    return SystemClock()

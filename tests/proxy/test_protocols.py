@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -55,7 +54,7 @@ async def test_server_sent_events_arrive_one_by_one(world: World) -> None:
 class _Chat(grpc.GenericRpcHandler):
     """Echoes bytes: unary, and a stream both ways; and says that it serves, as grpc.health.v1."""
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         if details.method == "/grpc.health.v1.Health/Check":
             return grpc.unary_unary_rpc_method_handler(self._health)
         if details.method == "/chat.Chat/Say":
@@ -102,22 +101,13 @@ async def test_grpc_passes_both_ways_and_drains(world: World, probe: Probe | Non
     await server.stop(0)
 
 
+TLS = Path(__file__).parent / "tls"
+"""a certificate for `shop`, signed by itself, for a hundred years"""
+
+
 @pytest.fixture
-async def tls_world(tmp_path: Path) -> AsyncIterator[World]:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=shop"]
-        + [
-            "-addext",
-            "subjectAltName=DNS:shop",
-            "-keyout",
-            str(tmp_path / "key.pem"),
-            "-out",
-            str(tmp_path / "crt.pem"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    world = World(certificate=str(tmp_path / "crt.pem"), key=str(tmp_path / "key.pem"))
+async def tls_world() -> AsyncIterator[World]:
+    world = World(certificate=str(TLS / "crt.pem"), key=str(TLS / "key.pem"))
     try:
         await world.start()
         yield world

@@ -47,7 +47,7 @@ class World:
         self.port = free_port()
         self.gateway = Gateway("127.0.0.1", self.port, certificate, key)
         self.envoys: list[subprocess.Popen[bytes]] = []
-        self.backends: list[subprocess.Popen[bytes]] = []
+        self.backends: dict[str, subprocess.Popen[bytes]] = {}
         self.provider = self.new_provider()
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
 
@@ -84,7 +84,7 @@ class World:
     async def stop(self) -> None:
         await self.session.close()
         await self.provider.stop()
-        for process in [*self.envoys, *self.backends]:
+        for process in [*self.envoys, *self.backends.values()]:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
@@ -99,8 +99,8 @@ class World:
         """A process of its own; answers as `name`. Returns its port, when it listens."""
         port = free_port()
         script = Path(__file__).with_name("backend.py")
-        process = subprocess.Popen([sys.executable, str(script), name, str(port), *options])
-        self.backends.append(process)
+        command = [sys.executable, str(script), name, str(port), *options]
+        self.backends[name] = subprocess.Popen(command)  # noqa: ASYNC220
 
         async def listens() -> bool:
             with contextlib.suppress(OSError):
@@ -111,6 +111,11 @@ class World:
 
         await until(listens, f"backend {name} listens")
         return port
+
+    def kill(self, name: str) -> None:
+        """By SIGKILL, and gone at the return."""
+        self.backends[name].kill()
+        self.backends[name].wait()
 
     # -- wishes ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +142,7 @@ class World:
 
         return await until(is_so, f"{key} is acknowledged")
 
-    async def rejected(self, key: str, want: RouteWant, text: str) -> None:
+    async def rejected(self, key: str, want: RouteWant | EndpointWant, text: str) -> None:
         await self.provider.ensure(ResourceKey(key), want)
 
         async def is_so() -> bool:

@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 TYPE_PREFIX = "type.googleapis.com/"
@@ -40,7 +41,27 @@ def encode(name: str, value: Mapping[str, Any]) -> bytes:
     """
     message: Message = message_class(name)()
     json_format.ParseDict(dict(value), message, descriptor_pool=_pool())
+    _settle_packed(message)
     return message.SerializeToString(deterministic=True)
+
+
+def _settle_packed(message: Any) -> None:
+    """Messages packed into an Any are encoded apart, and with maps in an order that differs from process to process."""
+    for descriptor, value in message.ListFields():
+        if descriptor.type != FieldDescriptor.TYPE_MESSAGE:
+            continue
+        if descriptor.message_type.GetOptions().map_entry:
+            is_plain = descriptor.message_type.fields_by_name["value"].type != FieldDescriptor.TYPE_MESSAGE
+            parts = () if is_plain else value.values()
+        else:
+            parts = value if descriptor.is_repeated else (value,)
+        for part in parts:
+            if part.DESCRIPTOR.full_name == "google.protobuf.Any":
+                inner = message_class(part.type_url.removeprefix(TYPE_PREFIX)).FromString(part.value)
+                _settle_packed(inner)
+                part.value = inner.SerializeToString(deterministic=True)
+            else:
+                _settle_packed(part)
 
 
 def decode(name: str, data: bytes) -> dict[str, Any]:

@@ -28,9 +28,9 @@ class Gateway:
 
 def gateway_of(address: str, certificate_file: str = "", key_file: str = "") -> Gateway:
     """From `host:port` (`[::1]:8080` for IPv6; no host: loopback). Raises ValueError."""
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
     host = {"": "127.0.0.1", "localhost": "127.0.0.1", "*": "0.0.0.0"}.get(host, host.strip("[]"))
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"{address!r} is not HOST:PORT")
     if bool(certificate_file) != bool(key_file):
         raise ValueError("TLS needs a certificate and a key, only one of them was given")

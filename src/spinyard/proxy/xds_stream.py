@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 TYPES = "type.googleapis.com/"
@@ -200,8 +200,9 @@ class Stream:
             state = self._kinds[change.kind]
             state.refused.pop(change.name, None)
             if change.body is None and change.kind == ENDPOINTS:
-                # Envoy ignores it; they go with their cluster.
-                state.dirty.discard(change.name)
+                # They go with their cluster; only one that still waits for them to become warm must be told.
+                if change.name in state.confirmed and change.name not in state.again:
+                    state.dirty.discard(change.name)
             elif change.body is None and not self._was_sent(change.kind, change.name):
                 state.dirty.discard(change.name)
             elif state.opened and (state.takes(change.name) or change.kind == ENDPOINTS):
@@ -217,36 +218,43 @@ class Stream:
         state = self._kinds[kind]
         if not state.opened or state.in_flight is not None or not (state.dirty or state.owes_first):
             return None
-        wanted = self._catalogue.wanted[kind]
-        names = self._candidates(state)
-        added = tuple(wanted[name] for name in names if name in wanted)
-        removed = tuple(name for name in names if name not in wanted)
-        version = max((resource.version for resource in added), default=self._catalogue.version)
-        earlier_kinds = () if kind == ENDPOINTS else ORDER[: ORDER.index(kind)]
-        if any(self._waits(earlier, version) for earlier in earlier_kinds):
-            added = ()
-        if removed and not self._may_remove(kind):
-            removed = ()
-        if not added and not removed and not (state.owes_first and not names):
+        for names in self._candidates(kind, state):
+            added, removed, version = self._sendable(kind, names)
+            if added or removed or (state.owes_first and not names):
+                break
+        else:
             return None
         state.owes_first = False
-        state.again.difference_update(resource.name for resource in added)
+        state.again.difference_update([*(resource.name for resource in added), *removed])
         if kind == CLUSTER:
             self._owe_endpoints(added)
         self._nonce += 1
         state.in_flight = Update(kind, str(self._nonce), added, removed, version)
         return state.in_flight
 
+    def _candidates(self, kind: str, state: _Kind) -> Iterator[list[str]]:
+        """What was refused in company first, in halves; then all, what is wanted before what is not."""
+        while state.halves:
+            yield [name for name in state.halves.popleft() if name in state.dirty and state.takes(name)]
+        wanted = self._catalogue.wanted[kind]
+        names = (name for name in state.dirty if state.takes(name))
+        yield sorted(names, key=lambda name: (name not in wanted, name))[:RESOURCES_PER_UPDATE_MAX]
+
+    def _sendable(self, kind: str, names: Sequence[str]) -> tuple[tuple[Resource, ...], tuple[str, ...], int]:
+        wanted = self._catalogue.wanted[kind]
+        added = tuple(wanted[name] for name in names if name in wanted)
+        removed = tuple(name for name in names if name not in wanted)
+        version = max((resource.version for resource in added), default=self._catalogue.version)
+        earlier_kinds = () if kind == ENDPOINTS else ORDER[: ORDER.index(kind)]
+        if any(self._waits(earlier, version) for earlier in earlier_kinds):
+            added = ()
+        if removed and kind != ENDPOINTS and not self._may_remove(kind):
+            removed = ()
+        return added, removed, version
+
     def _was_sent(self, kind: str, name: str) -> bool:
         state = self._kinds[kind]
         return name in state.confirmed or (state.in_flight is not None and name in state.in_flight.names)
-
-    def _candidates(self, state: _Kind) -> Sequence[str]:
-        while state.halves:
-            half = [name for name in state.halves.popleft() if name in state.dirty and state.takes(name)]
-            if half:
-                return half
-        return sorted(name for name in state.dirty if state.takes(name))[:RESOURCES_PER_UPDATE_MAX]
 
     def _may_remove(self, kind: str) -> bool:
         """Nothing behind this kind may still name what is removed; a newly connected Envoy must have asked first."""
