@@ -18,6 +18,8 @@ from spinyard.usecases.diff import diff
 from spinyard.usecases.explain import Facts, Who, explain
 from spinyard.usecases.views import ObjectView
 
+NOW = 1000.0
+
 
 def seen(state: str = "progressing", *, status: dict[str, Any] | None = None, **fields: Any) -> ObjectView:
     row = ObjectRow(Uid("u"), Kind.SERVICE, "default", "web", ServiceSpec(), b"", state, 1.0)
@@ -30,7 +32,7 @@ def seen(state: str = "progressing", *, status: dict[str, Any] | None = None, **
 @pytest.mark.parametrize("error_class", list(ErrorClass))
 def test_each_error_class_names_who_must_act_and_what_to_do(error_class: ErrorClass) -> None:
     status = {"last_error_class": str(error_class), "last_error": "the reply"}
-    found = explain(Facts(seen(status=status)))
+    found = explain(Facts(seen(status=status), NOW))
     assert found.cause == f"{error_class}: the reply"
     assert found.who in (Who.USER, Who.PROVIDER, Who.SPINYARD)
     assert len(found.next_step) > 20
@@ -39,16 +41,35 @@ def test_each_error_class_names_who_must_act_and_what_to_do(error_class: ErrorCl
 
 def test_a_failure_of_a_child_is_the_cause_while_the_service_is_not_well() -> None:
     failure = ChildFailure(Uid("c"), Digest("d"), 1.0, None, "ProbeFailed", "GET /health answered 500\nwith a body")
-    found = explain(Facts(seen(), failures=[failure], log_tail="boom\n"))
+    found = explain(Facts(seen(), NOW, failures=[failure], log_tail="boom\n"))
     assert found.cause == "ProbeFailed: GET /health answered 500"
     assert [e.source for e in found.evidence] == ["log", "provider"]
-    assert explain(Facts(seen("available"), failures=[failure])).who is Who.NOBODY
+    assert explain(Facts(seen("available"), NOW, failures=[failure])).who is Who.NOBODY
+
+
+def test_a_service_that_was_well_for_a_moment_still_has_its_cause() -> None:
+    failure = ChildFailure(Uid("c"), Digest("d"), NOW - 5, None, "ProcessExited", "exit code 1")
+    assert explain(Facts(seen("available"), NOW, failures=[failure])).cause == "ProcessExited: exit code 1"
+
+
+def test_what_went_back_to_its_old_version_is_not_well() -> None:
+    status = {
+        "conditions": [{"type": "Progressing", "status": "False", "reason": "RolledBack"}],
+        "last_error_class": "ProbeFailed",
+        "last_error": "500",
+    }
+    assert explain(Facts(seen("available", status=status), NOW)).who is Who.USER
+
+
+def test_an_old_error_of_what_is_well_is_history() -> None:
+    status = {"last_error_class": "ProbeFailed", "last_error": "500"}
+    assert explain(Facts(seen("available", status=status), NOW)).who is Who.NOBODY
 
 
 def test_a_long_log_is_cut_to_its_end() -> None:
     tail = "\n".join(f"line {n}" for n in range(1000))
     status = {"last_error_class": "ProcessExited", "last_error": "exit 1"}
-    (evidence,) = explain(Facts(seen(status=status), log_tail=tail)).evidence
+    (evidence,) = explain(Facts(seen(status=status), NOW, log_tail=tail)).evidence
     assert evidence.text.endswith("line 999")
     assert evidence.text.count("\n") == 19
 
@@ -59,7 +80,7 @@ def test_conditions_that_do_not_hold_are_evidence_and_those_not_requested_are_no
         {"type": "Routed", "status": "False", "reason": "NotRequested"},
         {"type": "Available", "status": "True", "reason": "Enough"},
     ]
-    found = explain(Facts(seen(status={"conditions": conditions})))
+    found = explain(Facts(seen(status={"conditions": conditions}), NOW))
     assert [(e.source, e.text, e.at) for e in found.evidence] == [
         ("condition", "Ready is False: ProbeFailed (500)", 7.0)
     ]

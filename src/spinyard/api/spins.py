@@ -107,7 +107,7 @@ def gather(calls: Calls, found: ObjectView) -> Facts:
         events.sort(key=lambda event: (event.commit_seq, event.index), reverse=True)
     speaker = children.failures[0].uid if children.failures else uid
     tail = _log_tail(calls, speaker) if not parent or children.failures else ""
-    return Facts(found, events, children.failures, tail, _waits_for(calls, found))
+    return Facts(found, calls.deps.clock.now(), events, children.failures, tail, _waits_for(calls, found))
 
 
 def log_file(calls: Calls, found: ObjectView, part: str) -> LogFile:

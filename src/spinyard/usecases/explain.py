@@ -15,6 +15,7 @@ from spinyard.usecases.views import ObjectView, conditions
 EVENTS_SHOWN_MAX = 5
 LOG_LINES_MAX = 20
 TEXT_MAX = 4000
+LATELY_SECONDS = 60.0
 
 
 class Who(StrEnum):
@@ -48,6 +49,7 @@ class Facts:
     the instance that matters. `waits_for`: dependencies that are not there yet."""
 
     found: ObjectView
+    now: float
     events: Sequence[StoredEvent] = ()
     failures: Sequence[ChildFailure] = ()
     log_tail: str = ""
@@ -69,8 +71,11 @@ def explain(facts: Facts) -> Explanation:
 
 
 def _trouble(facts: Facts) -> tuple[ErrorClass | None, str]:
-    """The newest error there is to see: its own, else the last failure of a child that nothing has mended."""
+    """The newest error there is to see: its own, else the last failure of a child. What has been well for a while has
+    none, whatever its records say."""
     found = facts.found
+    if _is_well(found) and not _failed_lately(facts):
+        return None, ""
     status, stored = found.status, found.stored
     for text, message in (
         (stored.row.outcome, stored.why),
@@ -80,14 +85,20 @@ def _trouble(facts: Facts) -> tuple[ErrorClass | None, str]:
         error_class = _error_class(text)
         if error_class is not None:
             return error_class, message or stored.why
-    if _is_well(found) or not facts.failures:
+    if not facts.failures:
         return None, ""
     newest = facts.failures[0]
     return _error_class(newest.outcome) or ErrorClass.INTERNAL, newest.message
 
 
 def _is_well(found: ObjectView) -> bool:
-    return found.stored.row.state in ("available", "serving", "ready", "succeeded", "active")
+    went_back = any(c.get("reason") == "RolledBack" for c in conditions(found.status))
+    return found.stored.row.state in ("available", "serving", "ready", "succeeded", "active") and not went_back
+
+
+def _failed_lately(facts: Facts) -> bool:
+    """A program that starts and dies in turn is well for a moment each time."""
+    return bool(facts.failures) and facts.now - facts.failures[0].failed_at < LATELY_SECONDS
 
 
 def _error_class(text: str) -> ErrorClass | None:
