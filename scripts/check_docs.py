@@ -176,7 +176,8 @@ def run_blocks(blocks: list[Block]) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="spinyard-docs-") as name:
         work = Path(name) / "work"
         work.mkdir()
-        (work / "examples").symlink_to(ROOT / "examples")
+        for shown in ("examples", ".venv"):
+            (work / shown).symlink_to(ROOT / shown)
         environment = {
             **os.environ,
             "HOME": name,
@@ -188,6 +189,8 @@ def run_blocks(blocks: list[Block]) -> list[str]:
             for block in blocks:
                 if block.file_name is not None:
                     (work / block.file_name).write_text(block.text + "\n")
+                elif block.run and not block.commands:
+                    return [f"{block.place}: marked to be run, and there is no command in it"]
                 elif block.run:
                     problem = run_script("\n".join(block.commands), work, environment)
                     if problem:
