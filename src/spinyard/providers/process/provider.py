@@ -94,10 +94,13 @@ class ProcessProvider:
             directories = (await self.keeper.call("dirs"))["dirs"]
         except KEEPER_FAILURES as failed:
             raise failure_of(failed) from failed
-        found = {state["key"]: f"process {state['pid']}, {state['state']}" for state in instances}
-        found.update({stray["key"]: f"stray process {stray['pid']}" for stray in strays})
-        found.update({directory["key"]: directory["path"] for directory in directories})
-        return [Owned(ResourceKey(key), description) for key, description in found.items()]
+        found: dict[str, tuple[str, bool]] = {
+            state["key"]: (f"process {state['pid']}, {state['state']}", state["state"] == "running")
+            for state in instances
+        }
+        found.update({stray["key"]: (f"stray process {stray['pid']}", False) for stray in strays})
+        found.update({directory["key"]: (directory["path"], True) for directory in directories})
+        return [Owned(ResourceKey(key), description, up) for key, (description, up) in found.items()]
 
     async def changes(self) -> AsyncIterator[ResourceKey]:
         async for event in self.keeper.events():
