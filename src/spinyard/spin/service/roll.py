@@ -198,9 +198,8 @@ def verdict(s: ServiceSnapshot, fleet: Fleet, loop: Loop) -> tuple[ServiceState,
     if ready >= want and old == 0 and not s.status.given_up:
         return ServiceState.AVAILABLE, f"{ready} of {want} in traffic", "Available"
     if loop.last is not None and (s.now < loop.until or s.status.given_up):
-        cause = "rolled back" if s.status.given_up else "CrashLoopBackOff"
         reason = "RolledBack" if s.status.given_up else "CrashLoopBackOff"
-        return ServiceState.DEGRADED, f"{cause}: {loop.last.message}", reason
+        return ServiceState.DEGRADED, loop.last.message, reason
     if s.status.given_up and ready >= want:
         return ServiceState.DEGRADED, "the new version did not get ready; the old one serves", "RolledBack"
     if old and fleet.count(ALIVE, digest=s.target):
