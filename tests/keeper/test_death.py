@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,3 +213,45 @@ def test_stop_without_instances_leaves_them(keeper: Keeper) -> None:
     assert keeper.process is not None and keeper.process.wait(10) == 0
     keeper.start()
     assert keeper.observe(KEY) == before
+
+
+def test_garbage_in_the_home_does_not_stop_the_keeper(keeper: Keeper) -> None:
+    before = keeper.begin(KEY, "sleep", "300")
+    keeper.begin("ended/process", "true")
+    keeper.exited("ended/process")
+    keeper.kill()
+    run = keeper.home / "run"
+    for name, content in {"keeper.json": b"[1]", "supervised.json": b'{"envoy": {"spec": 3}}'}.items():
+        (run / name).write_bytes(content)
+    (run / "instances" / "plain file").write_text("x")
+    for number, content in enumerate([b"", b"{", b"[]", b'"text"', b'{"key": 7}', b"\xff\x00", b"null"]):
+        directory = run / "instances" / f"g{number}~process"
+        directory.mkdir()
+        for name in ("start.json", "identity.json", "exit.json"):
+            (directory / name).write_bytes(content)
+    for name in ("start.json", "identity.json"):
+        (run / "instances" / "ended~process" / name).write_bytes(b"{}")
+    keeper.start()
+    assert keeper.observe(KEY) == before
+    ended = keeper.exited("ended/process")
+    assert (ended["exit_code"], ended["error_class"]) == (0, "")
+    for number in range(7):
+        assert keeper.exited(f"g{number}/process")["error_class"] == "InstanceLost"
+    (run / "instances" / "plain file").unlink()
+
+
+def test_a_socket_whose_name_was_taken_away_is_bound_again(keeper: Keeper) -> None:
+    (keeper.home / "run" / "keeper.sock").unlink()
+    until((keeper.home / "run" / "keeper.sock").exists)
+    assert keeper.ask("hello")["pid"] == keeper.pid
+
+
+def test_when_its_home_is_deleted_everything_ends(home: Path) -> None:
+    keeper = Keeper(home / "deleted")
+    keeper.start()
+    pid = keeper.begin(KEY, "sleep", "300")["pid"]
+    shutil.rmtree(keeper.home)
+    assert keeper.process is not None
+    _, said = keeper.process.communicate(timeout=20)
+    assert "was deleted" in said and "Traceback" not in said
+    assert not is_alive(pid)

@@ -146,6 +146,7 @@ class _Keeper:
         self._operations = Operations(home, self._loop, files_limit)
         self._clients: set[Connection] = set()
         self._path = f"{home}/run/keeper.sock"
+        self._is_homeless = False
 
     def open(self) -> None:
         self._operations.load()
@@ -159,7 +160,8 @@ class _Keeper:
         gc.collect()
         gc.freeze()
         self._loop.run()
-        os.unlink(self._path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
 
     def _end(self) -> None:
         """By a signal: alone. Instances and supervised programs go on, for the next keeper to find."""
@@ -199,10 +201,28 @@ class _Keeper:
             path = f"{self._home}/logs/keeper.log"
             os.replace(path, path + ".1")
             _open_log(self._home)
+        self._look_after_socket()
         self._loop.after(HOUSEKEEPING_SECONDS, self._housekeep)
+
+    def _look_after_socket(self) -> None:
+        """A cleaner of /tmp may take the socket's name away: it is bound again. When the whole home is gone, nobody can
+        ever speak to us or find what runs: everything ends, or it would run for ever."""
+        if os.path.exists(self._path) or self._is_homeless:
+            return
+        if not os.path.isdir(os.path.dirname(self._path)):
+            _say(f"{self._home} was deleted: ending everything", 0)
+            self._is_homeless = True
+            self._operations.end_everything()
+            return
+        self._loop.forget(self._listener.fileno())
+        self._listener.close()
+        self._listener = _listen(self._path)
+        self._loop.watch(self._listener.fileno(), READ, lambda _mask: self._accept())
 
     def _prune_logs(self) -> None:
         self._loop.after(RETENTION_SECONDS, self._prune_logs)
+        if self._is_homeless:
+            return
         instances = self._operations.instances.all()
         in_use = {instance.start["log_name"].partition("/")[0] for instance in instances}
         try:

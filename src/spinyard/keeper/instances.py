@@ -43,7 +43,7 @@ class Instance:
     @property
     def identity(self) -> records.Identity | None:
         if self._identity is None:
-            self._identity = records.read_json(f"{self.directory}/identity.json")
+            self._identity = records.read_record(f"{self.directory}/identity.json", records.Identity)
         return self._identity
 
 
@@ -153,8 +153,12 @@ class Instances:
         """What earlier keepers left: running (adopted), exited meanwhile, or lost."""
         for name in os.listdir(self._root):
             directory = f"{self._root}/{name}"
-            start = records.read_json(f"{directory}/start.json") or _unreadable_start(records.key_of(name))
-            instance = Instance(directory, start)
+            key = records.key_of(name)
+            if not records.is_key(key) or not os.path.isdir(directory):
+                _log(f"{directory} is not a record of ours, it is left alone")
+                continue
+            start = records.read_record(f"{directory}/start.json", records.Start)
+            instance = Instance(directory, start or _unreadable_start(key))
             instance.removing = os.path.exists(f"{directory}/remove")
             self._all[instance.key] = instance
             self._find_again(instance)

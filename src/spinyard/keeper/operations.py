@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from spinyard.keeper import capabilities, kernel, launch, logs, records, requests, shim, surroundings
 from spinyard.keeper.directories import Directories
@@ -27,6 +27,11 @@ GRACE_DEFAULT: Final = 30.0
 Fields = dict[str, Any] | None
 
 
+class _Memory(TypedDict):
+    epoch: int
+    installation: str
+
+
 class Operations:
     def __init__(self, home: str, loop: Loop, files_limit: tuple[int, int]) -> None:
         self._home = home
@@ -34,9 +39,9 @@ class Operations:
         self._files_limit = files_limit
         self._started_at = time.time()
         self._memory_file = f"{home}/run/keeper.json"
-        remembered = records.read_json(self._memory_file) or {}
-        self._epoch = int(remembered.get("epoch", 0))
-        self._installation = str(remembered.get("installation", ""))
+        remembered: _Memory | None = records.read_record(self._memory_file, _Memory)
+        self._epoch = remembered["epoch"] if remembered else 0
+        self._installation = remembered["installation"] if remembered else ""
         self._clients: set[Connection] = set()
         self._stopping = False
         self.instances = Instances(home, loop, lambda: self._installation)
@@ -280,7 +285,7 @@ class Operations:
     def _capabilities(self, _request: Request, _client: Connection) -> Fields:
         return {"capabilities": capabilities.describe()}
 
-    def _stop(self, request: Request, _client: Connection) -> Fields:
+    def _stop(self, request: Request, _client: Connection | None = None) -> Fields:
         """Supervised programs end in any case, unless this keeper is only to be replaced (`keep_supervised`)."""
         self._fence(request, optional=True)
         with_instances = requests.flag_of(request, "instances")
@@ -294,6 +299,9 @@ class Operations:
                     self.instances.remove(instance.key, now=False)
         self._end_when_quiet(with_instances, bool(request.get("keep_supervised")))
         return {}
+
+    def end_everything(self) -> None:
+        self._stop({"instances": True})
 
     def _end_when_quiet(self, with_instances: bool, keep_supervised: bool) -> None:
         waits = any(

@@ -16,7 +16,7 @@ import fcntl
 import json
 import os
 import struct
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, get_type_hints
 
 EXIT_BYTES: Final = 4096
 KEY_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:@-/")
@@ -92,6 +92,19 @@ def read_json(path: str) -> Any:
         return None
 
 
+def read_record(path: str, kind: type) -> Any:
+    """None when it is missing, not whole, or not of that kind (a TypedDict): a damaged home stops no keeper."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        return None
+    types = get_type_hints(kind)
+    return value if all(name in value and isinstance(value[name], _plain(types[name])) for name in types) else None
+
+
+def _plain(hint: Any) -> Any:
+    return (int, float) if hint is float else hint
+
+
 def reserve_exit(directory: str) -> None:
     fd = os.open(f"{directory}/exit.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -110,7 +123,7 @@ def write_exit(fd: int, value: Exit) -> None:
 
 
 def read_exit(directory: str) -> Exit | None:
-    value: Exit | None = read_json(f"{directory}/exit.json")
+    value: Exit | None = read_record(f"{directory}/exit.json", Exit)
     return value
 
 

@@ -63,9 +63,15 @@ class Supervisor:
         self._instances = instances
         self._files_limit = files_limit
         self._on_change = on_change
-        self._programs: dict[str, Program] = records.read_json(self._file) or {}
+        self._programs = self._read()
         self._due: set[str] = set()
         instances.on_exit.append(self._exited)
+
+    def _read(self) -> dict[str, Program]:
+        remembered = records.read_json(self._file)
+        if not isinstance(remembered, dict):
+            return {}
+        return {name: entry for name, entry in remembered.items() if Program.__required_keys__ <= set(entry)}
 
     def resume(self) -> None:
         """After the instances were found again: what ended meanwhile is started again."""
