@@ -75,8 +75,8 @@ class InstanceState(TypedDict):
 #   remove       key, now      ok at once; running: SIGTERM, grace, SIGKILL of the whole tree, and collected once all of
 #                              it is gone; exited: collected
 #   run *        key, argv, env, cwd, timeout_seconds, memory_bytes, output_bytes, merge_env: at the end the fields of
-#                              an exit, and output (both streams, the first bytes). merge_env: in environment and directory
-#                              of the running instance `key`. Closing the connection ends the command
+#                              an exit, and output (both streams, the first bytes). merge_env: in environment and
+#                              directory of the running instance `key`. Closing the connection ends the command
 #   mkdir        key, name     path
 #   rmdir        key           ok, goes on until `dirs` does not show it
 #   dirs         [key]         dirs: [{key, path}]
@@ -85,7 +85,7 @@ class InstanceState(TypedDict):
 #                              replaces what runs; `hot`: starts beside it, and {restart_epoch} in argv is one more than
 #                              the other's. Output: <home>/logs/<name>.log
 #   supervised                 supervised: [{name, pid, started_at, restarts, running}]
-#   unsupervise * name, signal, grace_seconds          ok, goes on until `supervised` does not show it; 9: at once
+#   unsupervise * name, signal, grace_seconds         ok, goes on until `supervised` does not show it; 9: at once
 #   subscribe                  then a stream of {event: "exit"|"supervised", key|name}
 #   capabilities               capabilities: {limit: {enforced, how}} in force on this machine (for doctor)
 #   stop *       instances, keep_supervised            ok; the keeper ends after what it supervises (unless kept for the
