@@ -78,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.SpinyardError as error:
         return tell(error, as_json=wants_json(words))
     except KeyboardInterrupt:
+        if _is_stream(words):
+            return Exit.OK
         print("spinyard: interrupted; what the server was asked to do goes on", file=sys.stderr)
         return Exit.INCONCLUSIVE
     except BrokenPipeError:
@@ -85,6 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return Exit.OK
     return result if isinstance(result, int) else Exit.OK
+
+
+def _is_stream(words: Sequence[str]) -> bool:
+    """Something that goes on until it is ended by Ctrl-C, which then is no interruption."""
+    return words[0] in ("get", "logs", "events") and bool({"-f", "--follow", "-w", "--watch"} & set(words))
 
 
 def _usage(error: CycloptsError) -> Usage:

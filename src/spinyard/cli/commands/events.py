@@ -30,11 +30,12 @@ def events(
 ) -> int:
     """What happened, in order: each change of a state, with its reason and who asked."""
     client = common.client()
-    involved, owner, namespace = "", "", "" if all_namespaces else scope.namespace
+    involved, owner, owner_name, namespace = "", "", "", "" if all_namespaces else scope.namespace
     if words:
         kind, name = target(words)[0]
         uid = str(client.get(kind, scope.namespace, name, finished=True)["metadata"]["uid"])
-        involved, owner, namespace = uid, uid if kind in ("Service", "Job") else "", ""
+        involved, namespace = uid, ""
+        owner, owner_name = (uid, name) if kind in ("Service", "Job") else ("", "")
     limit = max(1, min(tail, 200))
     past = client.events(involved=involved, namespace=namespace, limit=limit, newest=True)["items"]
     if owner:
@@ -53,7 +54,7 @@ def events(
     wanted = {involved} if words else set()
     for sent in endless(client, lambda resume: client.watch_events(namespace=stream_namespace, resume=resume), token):
         event = json.loads(sent.data)
-        if not wanted or _concerns(event, wanted, owner, past):
+        if not wanted or _concerns(event, wanted, owner_name):
             _print(event, common)
     return Exit.OK
 
@@ -82,11 +83,9 @@ def _order(token: str) -> tuple[int, int]:
     return (int(sequence) if sequence.isdigit() else 0, int(index) if index.isdigit() else 0)
 
 
-def _concerns(event: Json, wanted: set[str], owner: str, past: list[Json]) -> bool:
-    """The object itself, or one of its spins: these are named after their owner."""
+def _concerns(event: Json, wanted: set[str], owner_name: str) -> bool:
+    """The object itself, or one of its spins: these are named after their owner (core.ids.child_name)."""
     if str(dig(event, "involved", "uid")) in wanted:
         return True
-    if not owner:
-        return False
-    known = {str(dig(one, "involved", "uid")) for one in past}
-    return str(dig(event, "involved", "uid")) in known
+    spin = str(dig(event, "involved", "name") or "")
+    return bool(owner_name) and dig(event, "involved", "kind") == "Spin" and spin[:-7] == owner_name[:40]

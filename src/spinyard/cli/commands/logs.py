@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -16,12 +17,14 @@ from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import print_line, state_of
 from spinyard.cli.words import paint
 from spinyard.client import Client
+from spinyard.clock import SystemClock
 from spinyard.errors import NotFound, SpinyardError
 
 Json = dict[str, Any]
 
 SPINS_MAX = 32
 QUEUE_MAX = 10_000
+LOOK_SECONDS = 1.0
 _COLOURS = ("36", "33", "32", "35", "34", "31")
 
 
@@ -35,31 +38,33 @@ def logs(
 ) -> int:
     """Output of a spin, or of all spins of a service."""
     client = common.client()
-    spins = _spins(client, scope.namespace, name)
-    if not spins:
-        raise NotFound(f"{name} has no spins to show logs of", next_step=f"spinyard explain {name}")
-    tail_lines = tail if tail > 0 else None
-    if len(spins) == 1:
-        return _one(client, scope.namespace, spins[0], follow, tail_lines, part, common)
-    return _many(common, scope.namespace, spins, follow, tail_lines, part)
+    kind, uid, name = _find(client, scope.namespace, name)
+    spins = [name] if kind == "Spin" else _spins_of(client, scope.namespace, uid)
+    if not spins and not follow:
+        raise NotFound(f"{kind} {name} has no spins to show logs of", next_step=f"spinyard explain {name}")
+    reader = _Reader(common, scope.namespace, follow, tail if tail > 0 else None, part)
+    if len(spins) == 1 and (kind == "Spin" or not follow):
+        return reader.one(spins[0])
+    again = (lambda: _spins_of(client, scope.namespace, uid)) if follow else None
+    return reader.many(spins, again)
 
 
-def _spins(client: Client, namespace: str, name: str) -> list[str]:
-    """Of a bare name: the service, else the job, else the spin of that name."""
+def _find(client: Client, namespace: str, name: str) -> tuple[str, str, str]:
+    """(kind, uid, name). Of a bare name: the service, else the job, else the spin of that name."""
     word, slash, rest = name.partition("/")
-    kinds = (kind_of(word),) if slash else ("Service", "Job", "Spin")
-    for kind in kinds:
+    for kind in (kind_of(word),) if slash else ("Service", "Job", "Spin"):
         try:
             found = client.get(kind, namespace, rest or name, finished=True)
         except NotFound:
             continue
-        if kind == "Spin":
-            return [rest or name]
-        owned = client.list("Spin", namespace, owner=found["metadata"]["uid"], finished="all")["items"]
-        return _newest(owned)
+        return kind, str(found["metadata"]["uid"]), rest or name
     raise NotFound(
         f"there is no service, job or spin {name!r} in namespace {namespace!r}", next_step="spinyard get all"
     )
+
+
+def _spins_of(client: Client, namespace: str, uid: str) -> list[str]:
+    return _newest(client.list("Spin", namespace, owner=uid, finished="all")["items"])
 
 
 def _newest(owned: Sequence[Json]) -> list[str]:
@@ -73,52 +78,80 @@ def _newest(owned: Sequence[Json]) -> list[str]:
     return [str(spin["metadata"]["name"]) for spin in ended[-1:]]
 
 
-def _one(client: Client, namespace: str, spin: str, follow: bool, tail: int | None, part: str, common: Common) -> int:
-    with client.logs(namespace, spin, follow=follow, tail=tail, part=part) as lines:
-        for line in lines:
-            if common.output == "json":
-                print_line({"spin": spin, "line": _text(line)})
+class _Reader:
+    """One thread for each spin; the lines meet in a bounded queue, so a fast writer waits for a slow terminal."""
+
+    def __init__(self, common: Common, namespace: str, follow: bool, tail: int | None, part: str) -> None:
+        self._common = common
+        self._namespace = namespace
+        self._follow = follow
+        self._tail = tail
+        self._part = part
+        self._lines: queue.Queue[tuple[str, bytes | None]] = queue.Queue(QUEUE_MAX)
+        self._failures: list[SpinyardError] = []
+        self._order: dict[str, int] = {}
+
+    def one(self, spin: str) -> int:
+        with self._open(spin, self._tail) as lines:
+            for line in lines:
+                if self._common.output == "json":
+                    print_line({"spin": spin, "line": _text(line)})
+                else:
+                    sys.stdout.buffer.write(line)
+                    sys.stdout.flush()
+        return Exit.OK
+
+    def many(self, spins: Sequence[str], again: Callable[[], Sequence[str]] | None) -> int:
+        """`again`: which spins there are now, asked every second, so that those of a new version are followed too."""
+        for spin in spins:
+            self._begin(spin, self._tail)
+        open_count = len(spins)
+        clock = SystemClock()
+        asked_at = clock.monotonic()
+        while open_count or again is not None:
+            if again is not None and clock.monotonic() - asked_at > LOOK_SECONDS:
+                asked_at = clock.monotonic()
+                for spin in again():
+                    if spin not in self._order:
+                        self._begin(spin, None)
+                        open_count += 1
+            try:
+                spin, line = self._lines.get(timeout=LOOK_SECONDS if again is not None else None)
+            except queue.Empty:
+                continue
+            if line is None:
+                open_count -= 1
             else:
-                sys.stdout.buffer.write(line)
-                sys.stdout.flush()
-    return Exit.OK
+                self._show(spin, line)
+        if self._failures and len(self._failures) == len(self._order):
+            raise self._failures[0]
+        return Exit.OK
 
+    def _open(self, spin: str, tail: int | None) -> AbstractContextManager[Iterator[bytes]]:
+        client = self._common.client()
+        return client.logs(self._namespace, spin, follow=self._follow, tail=tail, part=self._part)
 
-def _many(common: Common, namespace: str, spins: Sequence[str], follow: bool, tail: int | None, part: str) -> int:
-    """One reader each; the lines come together in a bounded queue, so a fast writer waits for a slow terminal."""
-    lines: queue.Queue[tuple[str, bytes | None]] = queue.Queue(QUEUE_MAX)
-    failures: list[SpinyardError] = []
+    def _begin(self, spin: str, tail: int | None) -> None:
+        self._order[spin] = len(self._order)
+        threading.Thread(target=self._read, args=(spin, tail), daemon=True).start()
 
-    def read(spin: str) -> None:
+    def _read(self, spin: str, tail: int | None) -> None:
         try:
-            with common.client().logs(namespace, spin, follow=follow, tail=tail, part=part) as found:
+            with self._open(spin, tail) as found:
                 for line in found:
-                    lines.put((spin, line))
+                    self._lines.put((spin, line))
         except SpinyardError as error:
-            failures.append(error)
+            self._failures.append(error)
         finally:
-            lines.put((spin, None))
+            self._lines.put((spin, None))
 
-    for spin in spins:
-        threading.Thread(target=read, args=(spin,), daemon=True).start()
-    _drain(lines, spins, common)
-    if failures and len(failures) == len(spins):
-        raise failures[0]
-    return Exit.OK
-
-
-def _drain(lines: queue.Queue[tuple[str, bytes | None]], spins: Sequence[str], common: Common) -> None:
-    width = max(len(spin) for spin in spins)
-    colours = {spin: _COLOURS[n % len(_COLOURS)] for n, spin in enumerate(spins)}
-    open_count = len(spins)
-    while open_count:
-        spin, line = lines.get()
-        if line is None:
-            open_count -= 1
-        elif common.output == "json":
+    def _show(self, spin: str, line: bytes) -> None:
+        if self._common.output == "json":
             print_line({"spin": spin, "line": _text(line)})
-        else:
-            print(f"{paint(f'{spin:<{width}}', colours[spin])}  {_text(line)}", flush=True)
+            return
+        width = max(len(name) for name in self._order)
+        colour = _COLOURS[self._order[spin] % len(_COLOURS)]
+        print(f"{paint(f'{spin:<{width}}', colour)}  {_text(line)}", flush=True)
 
 
 def _text(line: bytes) -> str:

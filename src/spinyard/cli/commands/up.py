@@ -64,11 +64,11 @@ def print_addresses(items: Sequence[Json], gateway: str) -> None:
         port = gateway.rpartition(":")[2]
         for name in route.get("hosts") or ["*"]:
             if name == "*":
-                print(f"{item['metadata']['name']} answers at  http://{gateway}{prefix}")
+                print(f"{item['metadata']['name']} answers at http://{gateway}{prefix}")
             elif name.endswith(".localhost") or name == "localhost":
-                print(f"{item['metadata']['name']} answers at  http://{name}:{port}{prefix}")
+                print(f"{item['metadata']['name']} answers at http://{name}:{port}{prefix}")
             else:
-                print(f"{item['metadata']['name']} answers to  curl -H 'Host: {name}' http://{gateway}{prefix}")
+                print(f"{item['metadata']['name']} answers to curl -H 'Host: {name}' http://{gateway}{prefix}")
 
 
 def _say_started(started: Started, *, quiet: bool) -> None:
