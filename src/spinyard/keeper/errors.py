@@ -16,6 +16,10 @@ class KeeperError(Exception):
         self.retryable = retryable
 
 
+class NotYet(KeeperError):
+    """It will be possible in a moment, as far as can be seen: tried again before it is answered."""
+
+
 def from_os(failed: OSError) -> KeeperError:
     if failed.errno in (errno.ENOSPC, errno.EDQUOT):
         return KeeperError("DiskFull", f"no space left for the home: {failed}", retryable=True)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypedDict
 
 from spinyard.keeper import capabilities, kernel, launch, logs, records, requests, shim, surroundings
 from spinyard.keeper.directories import Directories
-from spinyard.keeper.errors import KeeperError, from_os
+from spinyard.keeper.errors import KeeperError, NotYet, from_os
 from spinyard.keeper.instances import Instance, Instances
 from spinyard.keeper.loop import Loop
 from spinyard.keeper.requests import Request
@@ -24,6 +24,8 @@ OUTPUT_BYTES_DEFAULT: Final = 64 << 10
 OUTPUT_BYTES_MAX: Final = 4 << 20
 RUN_SECONDS_MAX: Final = 86400.0
 GRACE_DEFAULT: Final = 30.0
+NOT_YET_SECONDS: Final = 0.01
+NOT_YET_TRIES: Final = 100
 Fields = dict[str, Any] | None
 
 
@@ -76,7 +78,7 @@ class Operations:
         self.instances.load()
         self.supervisor.resume()
 
-    def answer(self, client: Connection, line: bytes) -> None:
+    def answer(self, client: Connection, line: bytes, tries_left: int = NOT_YET_TRIES) -> None:
         request_id: object = 0
         try:
             request = requests.parse(line)
@@ -88,6 +90,9 @@ class Operations:
                 )
             fields = operation(request, client)
         except KeeperError as refused:
+            if isinstance(refused, NotYet) and tries_left and not client.closed:
+                self._loop.after(NOT_YET_SECONDS, lambda: self.answer(client, line, tries_left - 1))
+                return
             client.send(_refusal(request_id, refused))
         except OSError as failed:
             client.send(_refusal(request_id, from_os(failed)))
@@ -228,7 +233,7 @@ class Operations:
             raise KeeperError("NotFound", f"the instance {command.key} does not run", retryable=True)
         found = surroundings.of(instance)
         if found is None:
-            raise KeeperError("NotFound", f"the instance {command.key} has not been started yet", retryable=True)
+            raise NotYet("NotFound", f"the instance {command.key} has not been executed yet", retryable=True)
         return command._replace(
             environ=found.environ, cwd=command.cwd or found.directory, beside=found.pid if found.isolated else 0
         )
