@@ -98,6 +98,16 @@ async def test_a_plan_shows_what_would_change_and_changes_nothing(world: World) 
     assert world.store.commit_seq() == before
 
 
+async def test_a_plan_tells_that_a_route_is_taken(world: World) -> None:
+    route = {"hosts": ["shop.localhost"], "pathPrefix": "/"}
+    await apply(world, named("a", route=route))
+    plan = await apply(world, named("b", route=route), named("a", route=route), query="?dryRun=plan")
+    found = [p for p in plan.json["preflight"] if p["check"] == "route"]
+    assert [(p["status"], p["object"]) for p in found] == [("failed", "Service/default/a")]
+    alone = await apply(world, named("a", route=route), query="?dryRun=plan")
+    assert not [p for p in alone.json["preflight"] if p["check"] == "route"]
+
+
 async def test_a_diff_names_the_changed_part_of_the_template(world: World) -> None:
     await apply(world, named("a"))
     longer = {**TEMPLATE, "command": ["sleep", "90"], "env": [{"name": "X", "value": "1"}]}

@@ -93,6 +93,25 @@ async def test_a_bad_request_is_refused_with_its_code_and_changes_nothing(
     assert not still_world.hints
 
 
+HOSTS = {
+    "localhost": 200,
+    "localhost:8080": 200,
+    "LOCALHOST:1": 200,
+    "127.0.0.1:9": 200,
+    "[::1]:9": 200,
+    "[::1]": 200,
+    "localhost.evil.example": 421,
+    "127.0.0.1.evil.example:80": 421,
+    "[::1].evil.example": 421,
+    "192.168.0.7": 421,
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+async def test_only_names_of_this_machine_are_answered(still_world: World, host: str) -> None:
+    assert (await still_world.call("GET", "/v1/info", Host=host)).status == HOSTS[host]
+
+
 async def test_all_problems_of_all_objects_come_at_once(still_world: World) -> None:
     wrong = {"apiVersion": "spinyard.dev/v1", "kind": "Service", "metadata": {"name": "a"}, **spec(replcas=3)}
     other = {"apiVersion": "spinyard.dev/v1", "kind": "Servise", "metadata": {"name": "b"}, "spec": {}}

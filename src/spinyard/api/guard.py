@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,6 +22,7 @@ from spinyard.errors import InvalidInput, SpinyardError, TooLarge, TooMany, Unau
 from spinyard.ports.clock import Clock
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+HOST: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]{1,5})?")
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 CHECK_IN_THREAD_BYTES: Final = 64 * 1024
 PARTS_MAX: Final = 50_000
@@ -85,8 +87,8 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "")
-        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.rsplit(":", 1)[0]
-        if name.lower() not in self._hosts:
+        found = HOST.fullmatch(host)
+        if found is None or found.group(1).lower() not in self._hosts:
             raise WrongHost(
                 f"This server does not answer for the host {host[:100]!r}.",
                 next_step="Use the address in <home>/run/server.json, or start the server with that name allowed.",

@@ -13,6 +13,7 @@ from spinyard.core.spec import TemplateSpec
 from spinyard.ports.store import Transaction
 from spinyard.usecases.declared import Declared, ObjectId
 from spinyard.usecases.plan import ApplyRequest, Change, plan_apply, plan_delete
+from spinyard.usecases.routes import taken_routes
 from spinyard.usecases.views import get_live
 
 Planned = list[tuple[Change, TemplateSpec | None]]
@@ -26,9 +27,18 @@ async def answer_plan(calls: Calls, plan: Callable[[Transaction], Planned], decl
 async def preflight(calls: Calls, declared: Sequence[Declared]) -> list[PreflightResult]:
     out: list[PreflightResult] = []
     if declared:
+        taken = await calls.read(lambda tx: taken_routes(tx, declared))
+        out += [_taken(asks, host + prefix, has) for asks, (host, prefix), has in taken]
         for check in calls.deps.preflight:
             out += await check(declared)
     return out
+
+
+def _taken(asks: ObjectId, address: str, has: ObjectId) -> PreflightResult:
+    why = f"{address} leads to {has} already, and goes on doing so"
+    return PreflightResult(
+        "route", "failed", asks.path, why, "Take another host or path prefix, or delete the other one."
+    )
 
 
 def planned_apply(tx: Transaction, request: ApplyRequest) -> Planned:
