@@ -106,10 +106,14 @@ async def test_one_refused_cluster_blocks_no_other(world: World) -> None:
 
 
 async def test_a_refused_change_leaves_what_was_confirmed(world: World) -> None:
-    await _one(world)
+    port = await _one(world)
     bad = Probe(http_get=HttpGet(path="/", host="a\nb"))
     await world.rejected("s/route", RouteWant(cluster="s", hosts=("shop",), probe=bad), "does not match regex")
     assert await world.get() == (200, "a")
+    await world.endpoint("b/endpoint", "s", await world.start_backend("b"))
+    await world.endpoint("a/endpoint", "s", port, EndpointState.DRAINING)
+    await world.idle("a/endpoint")
+    assert await world.get() == (200, "b")
 
 
 async def test_one_refused_virtual_host_blocks_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,13 +167,18 @@ async def test_with_no_healthy_instance_nothing_is_sent_to_an_unhealthy_one(worl
         RouteWant(cluster="s", path_prefix="api"),
         RouteWant(cluster="s", path_prefix="/a?b"),
         RouteWant(cluster=""),
+        RouteWant(cluster="s", timeout_seconds=1e20),
+        RouteWant(cluster="s", probe=Probe(http_get=HttpGet(path="\ud800"))),
+        EndpointWant(cluster="s", address="db.example", port=1),
+        EndpointWant(cluster="s", address="127.0.0.1", port=70_000),
     ],
-    ids=lambda want: f"{want.hosts}{want.path_prefix}",
+    ids=["host", "port", "url", "star", "relative", "query", "no name", "time", "text", "no address", "no port"],
 )
-async def test_what_envoy_would_refuse_is_refused_at_once(bare_world: World, want: RouteWant) -> None:
+async def test_what_envoy_would_refuse_is_refused_at_once(bare_world: World, want: RouteWant | EndpointWant) -> None:
     with pytest.raises(ProviderFailure) as caught:
         await bare_world.provider.ensure(ResourceKey("s/route"), want)
     assert not caught.value.retryable
+    bare_world.provider.restore([(ResourceKey("s/route"), want)])
     assert await bare_world.provider.owned() == []
 
 

@@ -18,6 +18,8 @@ from spinyard.proxy.translate import ADS, HTTP_OPTIONS, TYPES
 
 CONNECTIONS_MAX = 10_000
 EPOCH_PLACEHOLDER = "{restart_epoch}"
+# A connection is a file, and the soft limit of a shell is often 1,024; `exec`: Envoy keeps the pid.
+MORE_FILES = ("/bin/sh", "-c", 'ulimit -S -n "$(ulimit -H -n)"; exec "$0" "$@"')
 RUNTIME_LAYER = "spinyard"
 # How long the old Envoy of a hot restart may finish what it has.
 DRAIN_SECONDS = 10
@@ -115,6 +117,7 @@ def argv(home: Path, config_file: Path, *, hot_restart: bool = True) -> list[str
     """`{restart_epoch}` is the supervisor's: 0 for the first and after a crash, one more for each hot restart."""
     epoch = EPOCH_PLACEHOLDER if hot_restart else "0"
     return [
+        *MORE_FILES,
         str(find_envoy()),
         *("--config-path", str(config_file)),
         *("--service-cluster", node_cluster(home)),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from google.protobuf import json_format
+
 from spinyard.core.observed import EndpointFacts
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant
 from spinyard.errors import ProviderFailure
-from spinyard.proxy import translate, translate_routes
+from spinyard.proxy import proto, translate, translate_routes
 from spinyard.proxy.stats import Reading
 
 CLUSTER_NAME_MAX = 200
@@ -37,8 +39,20 @@ def check(want: RouteWant | EndpointWant) -> None:
     else:
         problems += [problem for host in want.hosts if (problem := translate_routes.host_problem(host))]
         problems += [problem for problem in [translate_routes.prefix_problem(want.path_prefix)] if problem]
+    if not problems and isinstance(want, RouteWant):
+        problems += _unencodable(want)
     if problems:
         raise ProviderFailure("; ".join(problems), retryable=False, next_step="Correct it in the service's route.")
+
+
+def _unencodable(want: RouteWant) -> list[str]:
+    """Numbers and texts that no protobuf message can carry: found here, or they would stop a whole update."""
+    try:
+        proto.encode("envoy.config.cluster.v3.Cluster", translate.cluster(want))
+        proto.encode("envoy.config.route.v3.VirtualHost", translate_routes.virtual_host("*", {"*": [want]}))
+    except (json_format.ParseError, ValueError, TypeError) as error:
+        return [f"the route of {want.cluster} cannot be told to Envoy: {error}"]
+    return []
 
 
 def describe(want: RouteWant | EndpointWant) -> str:

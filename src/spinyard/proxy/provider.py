@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import Absent, EndpointFacts, Observed, Present, RouteFacts, Unknown
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
@@ -28,6 +30,8 @@ from spinyard.proxy.stats import Admin, AdminUnavailable
 from spinyard.proxy.translate_listener import Gateway
 from spinyard.proxy.xds import XdsServer
 from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, LISTENER, ROUTES, RUNTIME, Change
+
+_log = structlog.get_logger(__name__)
 
 _SHARED = {ROUTES: translate_listener.ROUTES, LISTENER: translate_listener.LISTENER}
 
@@ -104,7 +108,14 @@ class ProxyProvider:
     def restore(self, wants: Iterable[tuple[ResourceKey, Want]]) -> None:
         """What the ledger holds, in the order it was written; before `start`, so that no Envoy ever sees less."""
         for key, want in wants:
-            if isinstance(want, (RouteWant, EndpointWant)):
+            if not isinstance(want, (RouteWant, EndpointWant)):
+                continue
+            try:
+                check(want)
+            except ProviderFailure as failure:
+                # The ledger is written before ensure, which refused it: it must not spoil the others now.
+                _log.warning("want_left_out", key=key, why=failure.message)
+            else:
                 self._put(key, want)
         self._flush()
         self._first_version = self._xds.catalogue.version
@@ -231,7 +242,9 @@ class ProxyProvider:
         )
 
     async def _observe_endpoint(self, wish: _Wish, want: EndpointWant) -> Observed:
-        rejected = self._xds.refusal(CLUSTER, want.cluster) or self._xds.refusal(ENDPOINTS, want.cluster)
+        rejected = self._xds.refusal(ENDPOINTS, want.cluster)
+        if not self._xds.confirmed(CLUSTER, want.cluster):
+            rejected = rejected or self._xds.refusal(CLUSTER, want.cluster)
         if rejected:
             return Present(EndpointFacts(acknowledged=False, rejected=rejected))
         if not self._is_confirmed(wish, want.cluster):
@@ -326,10 +339,11 @@ class ProxyProvider:
         wanted = self._xds.catalogue.wanted
         for key in self._unpublished:
             wish = self._wishes[key]
-            kinds = {CLUSTER: wish.want.cluster, ENDPOINTS: wish.want.cluster}
-            if isinstance(wish.want, RouteWant):
-                kinds |= _SHARED
+            kinds = {CLUSTER: wish.want.cluster, ENDPOINTS: wish.want.cluster, **_SHARED}
             wish.versions = {kind: wanted[kind][name].version for kind, name in kinds.items()}
+            if isinstance(wish.want, EndpointWant):
+                # Any cluster that Envoy took has these endpoints, also the older one while a change of it is refused.
+                wish.versions = {CLUSTER: 0, ENDPOINTS: wish.versions[ENDPOINTS]}
         self._unpublished.clear()
         for gone in self._removed.values():
             if not gone.version:
