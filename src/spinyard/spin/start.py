@@ -17,6 +17,9 @@ from spinyard.spin.snapshot import LOOPBACK, Snapshot
 from spinyard.spin.status import State, with_condition
 from spinyard.spin.translate import main_want
 
+PORT_ATTEMPTS = 4
+"""enough for what is just being closed"""
+
 
 def pending(s: Snapshot) -> Plan:
     if s.deleting:
@@ -72,6 +75,9 @@ def provisioning(s: Snapshot) -> Plan:
         detail = s.status.last_error or unknown or "it never appeared"
         return s.fail(ErrorClass.PROVISION_TIMEOUT, f"not there after {s.in_state_seconds:.0f} s: {detail}")
     failed = next((failure for action in missing if (failure := s.failure(action.key)) is not None), None)
+    if failed is not None and failed.error_class == ErrorClass.PORT_UNAVAILABLE and s.status.attempts >= PORT_ATTEMPTS:
+        # A stranger has it. When we chose the number, the next spin gets another one.
+        return s.fail(ErrorClass.PORT_UNAVAILABLE, failed.message)
     if failed is not None:
         return s.retry(failed, "provisioning failed, it is tried again")
     if missing and s.now < s.status.retry_at:
