@@ -19,6 +19,7 @@ from spinyard.errors import Expired, Unreachable
 Json = dict[str, Any]
 
 RECONNECT_PAUSE_SECONDS = 0.3
+STATE_WIDTH = len("bootstrapping")
 
 
 def follow_lists(
@@ -101,7 +102,10 @@ class _Rows:
         )
         cells = [cell or "-" for cell in row]
         if not self._widths:
-            self._widths = [max(len(head), len(cell)) for head, cell in zip(self._headers, cells, strict=True)]
+            self._widths = [
+                max(len(head), len(cell), STATE_WIDTH if head == "STATE" else 0)
+                for head, cell in zip(self._headers, cells, strict=True)
+            ]
             print((" " * GAP).join(f"{h:<{w}}" for h, w in zip(self._headers, self._widths, strict=True)).rstrip())
         self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, self._widths, strict=True)]

@@ -17,7 +17,7 @@ from spinyard.cli.output import print_data
 from spinyard.cli.settings_file import load_settings, make_home, with_options
 from spinyard.cli.start import SERVER, Started, answering, ensure_running
 from spinyard.errors import SpinyardError
-from spinyard.settings import Settings
+from spinyard.settings import Settings, default_home
 
 
 def server(
@@ -93,7 +93,7 @@ def _as_data(started: Started, home: Path) -> dict[str, object]:
 
 def _stay(settings: Settings, started: Started) -> int:
     found = started.server
-    home = "" if str(settings.home) == str(Path.home() / ".spinyard") else f" --home {settings.home}"
+    home = "" if settings.home == default_home() else f" --home {settings.home}"
     print(f"spinyard {found.version} is ready (pid {found.pid}), home {settings.home}")
     print(f"  gateway  http://{found.gateway}")
     print(f"  api      {found.url}  (token in {settings.token_file})")
