@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,6 +166,15 @@ def test_a_start_that_was_cut_off_is_lost_and_never_begins_later(keeper: Keeper)
     (directory / "start.json").write_text(json.dumps({**start, "started_at": 1.0, "supervised": "", "serial": 0}))
     keeper.start()
     assert keeper.exited("cut/process")["error_class"] == "InstanceLost"
+
+
+def test_a_keeper_started_from_inside_a_program_does_not_carry_its_tags(home: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SPINYARD_KEY", KEY)
+    monkeypatch.setenv("SPINYARD_INSTALLATION", INSTALLATION)
+    keeper = Keeper(home)
+    keeper.start()
+    assert [entry for entry in environ_of(keeper.pid) if entry.startswith("SPINYARD_")] == []
+    keeper.close()
 
 
 def test_a_second_keeper_is_refused_with_a_clear_message(keeper: Keeper) -> None:

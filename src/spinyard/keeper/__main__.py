@@ -21,11 +21,17 @@ from spinyard.keeper.wire import Connection, refusal
 CONNECTIONS_MAX: Final = 64
 LOG_BYTES_MAX: Final = 1 << 20
 HOUSEKEEPING_SECONDS: Final = 5.0
+TAGS: Final = ("SPINYARD_KEY", "SPINYARD_INSTALLATION", "SPINYARD_KEEPER")
 RETENTION_SECONDS: Final = 60.0
 
 
 def main(arguments: list[str]) -> int:
     home, detach = _read_arguments(arguments)
+    _leave_the_tags()
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as failed:
+        return _say(f"this kernel has no pidfd_open, Linux 5.3 or newer is needed: {failed}", 4)
     try:
         for name in ("", "/run", "/logs"):
             os.makedirs(home + name, mode=0o700, exist_ok=True)
@@ -53,6 +59,14 @@ def _read_arguments(arguments: list[str]) -> tuple[str, bool]:
     if len(rest) != 2 or rest[0] != "--home" or not rest[1]:
         sys.exit(_say("usage: python -m spinyard.keeper --home DIR [--detach]", 2))
     return os.path.abspath(rest[1]), detach
+
+
+def _leave_the_tags() -> None:
+    """Started from inside a program of ours, a keeper would carry that program's tags in what /proc shows of it and of
+    all its shims: only a new exec clears them."""
+    if any(name in os.environ for name in TAGS):
+        clean = {name: value for name, value in os.environ.items() if name not in TAGS}
+        os.execve(sys.executable, sys.orig_argv, clean)
 
 
 def _say(message: str, code: int) -> int:
