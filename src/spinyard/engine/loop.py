@@ -4,6 +4,7 @@ the indexed poll on wake_at is what correctness rests on."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 
 import structlog
 
@@ -14,6 +15,7 @@ from spinyard.engine.context import Context
 from spinyard.engine.heartbeat import beat_forever
 from spinyard.engine.reconcile import Flight, Reconciler
 from spinyard.engine.sweep import Sweep
+from spinyard.errors import StoreFailure
 from spinyard.ports.provider import Provider
 from spinyard.ports.store import Lease
 
@@ -21,6 +23,7 @@ log = structlog.get_logger()
 
 HINT_SECONDS = 0.002
 PUT_OFF_SECONDS = 1.0
+STORE_PAUSE_SECONDS = 0.5
 SHORTEST_WAIT_SECONDS = 0.001
 
 
@@ -38,11 +41,11 @@ class Engine:
     async def run(self) -> None:
         """Until cancelled. Rows in hand keep their leases until those run out: whoever comes next takes them then."""
         loops = [
-            self._claim_forever(),
-            beat_forever(self._context, self._reconciler),
-            self._hint_forever(),
+            self._patiently(self._claim_forever),
+            self._patiently(lambda: beat_forever(self._context, self._reconciler)),
+            self._patiently(self._hint_forever),
             self.sweep.run_forever(),
-            self._prune_forever(),
+            self._patiently(self._prune_forever),
             *(self._listen_forever(provider) for provider in self._context.providers.values()),
         ]
         try:
@@ -69,6 +72,15 @@ class Engine:
     @property
     def in_flight(self) -> int:
         return len(self._reconciler.flights)
+
+    async def _patiently(self, loop: Callable[[], Coroutine[None, None, None]]) -> None:
+        """A full disk or a locked database ends nothing: the loop begins again a little later."""
+        while True:
+            try:
+                await loop()
+            except StoreFailure as error:
+                log.error("the store failed, going on in a moment", code=error.code, error=error.message)
+            await self._context.clock.sleep(STORE_PAUSE_SECONDS)
 
     # -- claim -------------------------------------------------------------------------------------------------------
 
@@ -121,14 +133,20 @@ class Engine:
             again = await self._reconciler.drive(row, flight)
         except Exception as error:
             log.exception("a pass failed", uid=row.uid, kind=row.kind, name=row.name, error=repr(error))
-            release = (flight.lease, row.wake_seq, self._context.clock.now() + PUT_OFF_SECONDS)
-            await self._context.write(lambda: self._context.store.release([release]))
+            await self._put_off(row, flight)
         finally:
             if self._reconciler.flights.get(row.uid) is flight:
                 del self._reconciler.flights[row.uid]
         if again:
             self.hint(row.uid)
         self._due.set()
+
+    async def _put_off(self, row: ObjectRow, flight: Flight) -> None:
+        release = (flight.lease, row.wake_seq, self._context.clock.now() + PUT_OFF_SECONDS)
+        try:
+            await self._context.write(lambda: self._context.store.release([release]))
+        except StoreFailure as error:
+            log.error("a lease could not be given back, it runs out by itself", uid=row.uid, error=error.message)
 
     # -- hints -------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 # ruff: noqa: S608 -- statements are made of our own names, once; values are always parameters
 """What is thrown away, a bounded number of rows per call.
 
-Never: an object that is not finished, a ledger row that is not closed, an event of the newest commit (a watch stands
+Never: an object that is not finished, a ledger row that is not closed or is retained, an event of the newest commit (a watch stands
 there), a template that something alive may still go back to.
 """
 
@@ -35,7 +35,7 @@ class PruneStatements:
         )
         self.forget = [
             sa.text(f"DELETE FROM labels WHERE uid IN {uids}"),
-            sa.text(f"DELETE FROM resources WHERE owner_uid IN {uids} AND closed_at IS NOT NULL"),
+            sa.text(f"DELETE FROM resources WHERE owner_uid IN {uids} AND closed_at IS NOT NULL AND retained = 0"),
             sa.text(f"DELETE FROM objects WHERE uid IN {uids}"),
         ]
         self.newest = sa.text("SELECT commit_seq FROM sequence WHERE id = 1")
@@ -55,7 +55,7 @@ class PruneStatements:
         )
         self.ledger = sa.text(
             "DELETE FROM resources WHERE key IN (SELECT key FROM resources r WHERE closed_at < :before "
-            "AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.uid = r.owner_uid) ORDER BY closed_at LIMIT :limit)"
+            "AND retained = 0 AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.uid = r.owner_uid) ORDER BY closed_at LIMIT :limit)"
         )
         named = f"{words.contains('o.spec', 't.digest')} OR {words.contains('o.status', 't.digest')}"
         self.templates = sa.text(

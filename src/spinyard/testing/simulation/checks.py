@@ -18,7 +18,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ServiceSpec
 from spinyard.core.want import EndpointState, EndpointWant, ProcessWant, Want
 from spinyard.ports.provider import Owned
-from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
+from spinyard.ports.store import Commit, CommitResult, Committed, Lease, Refused, Stale
 from spinyard.testing.simulation.parts import ObjectFacts
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Checks:
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self._holder: dict[str, str] = {}
+        self._held: dict[str, int] = {}
         self._takeovers: Counter[str] = Counter()
         self._issued: dict[str, int] = {}
         self._listed: dict[tuple[str, str, str], list[float]] = defaultdict(list)
@@ -168,6 +169,8 @@ class Checks:
             plane.context.failpoint("busy")
         if not plan.finished and plan.wake_at is None and plan.state not in RESTING and not plan.children:
             self._may_wait_for_ever(row, plan)
+        if not plane.context.domains[row.kind].machine.may(row.state, plan.state):
+            self._broken("not a transition", f"{row.kind} {row.name}: {row.state} -> {plan.state}: {plan.why}")
         if row.kind == Kind.SERVICE and isinstance(row.spec, ServiceSpec):
             self._takes_too_many(row, row.spec, seen, plan)
         if not plan.why or not plan.reason:
@@ -181,12 +184,18 @@ class Checks:
                 self._broken("[6] waits for ever", f"{row.kind} {row.name} in {plan.state}: {plan.why}")
 
     def claimed(self, plane: ControlPlane, rows: Sequence[ObjectRow]) -> None:
+        """A row that is claimed while its lease was not given back is taken over, from another or from itself."""
         for row in rows:
-            before = self._holder.get(row.uid)
-            if before not in (None, plane.holder):
+            if row.uid in self._held:
                 self._takeovers[row.uid] += 1
                 self._sim.reached("takeover")
             self._holder[row.uid] = plane.holder
+            self._held[row.uid] = row.lease_token
+
+    def released(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            if self._held.get(lease.uid) == lease.token:
+                del self._held[lease.uid]
 
     def before_commit(self, batch: Sequence[Commit]) -> dict[str, ObjectFacts]:
         facts = (self._sim.peek.object(commit.row.uid) for commit in batch)
@@ -207,6 +216,8 @@ class Checks:
                     self._sim.reached("refused")
                 case Committed(row=after):
                     self._one_committed(plane, commit, after, before[commit.row.uid])
+                    if commit.release or commit.plan.finished:
+                        self.released([Lease(after.uid, commit.row.lease_token)])
 
     def _one_committed(self, plane: ControlPlane, commit: Commit, after: ObjectRow, was: ObjectFacts) -> None:
         sim, row, plan = self._sim, commit.row, commit.plan

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from spinyard.core.ids import ResourceKey
+from spinyard.core.ids import ResourceKey, Uid
 from spinyard.core.observed import LookWatch, Observed, ProbeAnswer, ProbeResult, Seen
 from spinyard.core.plan import Plan
 from spinyard.core.row import ObjectRow
@@ -17,12 +17,15 @@ from spinyard.engine.loop import Engine
 from spinyard.errors import StoreFailure
 from spinyard.ports.domain import Domain
 from spinyard.ports.provider import Owned, Provider
-from spinyard.ports.store import Commit, CommitResult, Store
+from spinyard.ports.store import Commit, CommitResult, Lease, Store
 
 if TYPE_CHECKING:
     from spinyard.testing.simulation.world import Simulation
 
 T = TypeVar("T")
+
+FAILURE_SECONDS = 3.0
+"""of a watched probe, until it counts as failed"""
 
 
 class Crash(BaseException):
@@ -185,6 +188,10 @@ class SeenStore:
         self._plane.sim.checks.claimed(self._plane, rows)
         return rows
 
+    def release(self, leases: Sequence[tuple[Lease, int, float | None]]) -> None:
+        self._inner.release(leases)
+        self._plane.sim.checks.released([lease for lease, _, _ in leases])
+
     def commit(self, batch: Sequence[Commit], *, now: float) -> Sequence[CommitResult]:
         checks = self._plane.sim.checks
         before = checks.before_commit(batch)
@@ -216,17 +223,24 @@ class SeenDomain:
 
 
 class SickWatch:
-    """Periodic probes: UNKNOWN at the first look, then what the world says."""
+    """Periodic probes: UNKNOWN at the first look, FAILED after a few seconds without an answer."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._kept: dict[str, frozenset[LookWatch]] = {}
+        self._failing_since: dict[LookWatch, float] = {}
 
     def answer(self, uid: str, look: LookWatch) -> ProbeResult:
         sim = self._plane.sim
         if look not in self._kept.get(uid, frozenset()):
             return ProbeResult(ProbeAnswer.UNKNOWN, "not probed yet")
         if sim.world.ready(look.process, sim.steady.now()):
+            self._failing_since.pop(look, None)
+            return ProbeResult(ProbeAnswer.OK)
+        if look not in self._failing_since:
+            self._failing_since[look] = sim.loop_time
+            sim.after(FAILURE_SECONDS + 0.01, lambda: self._plane.engine.hint(Uid(uid)))
+        if sim.loop_time - self._failing_since[look] < FAILURE_SECONDS:
             return ProbeResult(ProbeAnswer.OK)
         return ProbeResult(ProbeAnswer.FAILED, "it answers no probe")
 
