@@ -6,7 +6,6 @@ Hints only: whoever asks for an endpoint gets a reading of their own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 
 from spinyard.core.ids import ResourceKey
@@ -98,10 +97,9 @@ class Poll:
         try:
             await asyncio.wait({sleeper, stirred}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sleeper, stirred):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            # Not awaited: to swallow their cancellation would swallow our own as well.
+            sleeper.cancel()
+            stirred.cancel()
 
 
 def _host(reading: Reading, want: EndpointWant) -> HostStatus | None:

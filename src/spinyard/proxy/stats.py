@@ -63,10 +63,12 @@ class Admin:
         self._one_call = asyncio.Lock()
         self._next: asyncio.Task[Reading] | None = None
         self._asked: set[frozenset[str]] = set()
+        self._readings: set[asyncio.Task[Reading]] = set()
 
     async def close(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
+        for reading in list(self._readings):
+            reading.cancel()
+        await asyncio.gather(*self._readings, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -81,6 +83,8 @@ class Admin:
             return last
         if self._next is None:
             self._next = asyncio.create_task(self._read_next())
+            self._readings.add(self._next)
+            self._next.add_done_callback(self._readings.discard)
         self._asked.add(clusters)
         return await asyncio.shield(self._next)
 
