@@ -81,6 +81,14 @@ async def test_after_a_break_it_goes_on_from_the_last_id(world: World) -> None:
     assert len(seen) == 5 + 11, "the broken commit is sent again as a whole"
 
 
+async def test_from_the_middle_of_a_commit_all_of_its_objects_are_sent(world: World) -> None:
+    objects = [{"apiVersion": "spinyard.dev/v1", "kind": "Service", "metadata": {"name": n}, **SERVICE} for n in "abc"]
+    await world.call("POST", "/v1/apply", {"objects": objects})
+    token = (await world.call("GET", "/v1/events")).json["items"][0]["token"]
+    async with watching(world, f"{ALL}?watch=true&resume={token}") as frames:
+        assert sorted(kinds([await anext(frames) for _ in range(3)])) == [("ADDED", n) for n in "abc"]
+
+
 async def test_what_was_pruned_while_nobody_watched_is_still_told_as_deleted(world: World) -> None:
     template = "/v1/namespaces/default/templates/t"
     await world.call("PUT", template, {"spec": SERVICE["spec"]["template"]})
