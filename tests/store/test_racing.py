@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from spinyard.core.plan import Reserve
+from spinyard.errors import StoreFailure
 from spinyard.ports.store import Commit, Committed, Lease, Refused
 from spinyard.store import SqlStore
 from spinyard.testing.store_contract import NOW, add_service, child, claim_all, must_commit, plan_for
@@ -137,3 +138,20 @@ def test_commit_seq_is_seen_in_order(pair: list[SqlStore]) -> None:
     _, seen = together(write_all, watch)
     assert len(seen) == 120
     assert seen == sorted(seen)
+
+
+def test_a_lost_connection_fails_what_runs_and_then_heals(pair: list[SqlStore]) -> None:
+    store, other = pair
+    add_service(store, "before")
+    assert store.commit_seq() == 1
+    with other._sessions.write() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).all()
+    for attempt in (lambda: store.commit_seq(), lambda: claim_all(store)):
+        with pytest.raises(StoreFailure) as caught:
+            attempt()
+        assert caught.value.retryable
+    assert store.commit_seq() == 1
+    assert [row.name for row in claim_all(store)] == ["before"]

@@ -115,4 +115,5 @@ class Plan:
     failed_at: float | None = None
     served_at: float | None = None
     outcome: str = ""
-    """an ErrorClass, or Succeeded, or empty; with failed_at and served_at it is what a parent sees of its children"""
+    """an ErrorClass, or Succeeded, or empty; with failed_at and served_at it is what a parent sees of its children.
+    Of these three, empty or None means: as before."""

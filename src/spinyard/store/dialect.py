@@ -156,7 +156,9 @@ def _open_sqlite(path: str, module: ModuleType | None) -> Database:
     try:
         _make_private(path)
         writer = sa.create_engine("sqlite://", creator=lambda: _connect(driver, path), poolclass=StaticPool, **options)
-        reader = sa.create_engine("sqlite://", creator=lambda: _connect(driver, path), poolclass=NullPool, **options)
+        reader = sa.create_engine(
+            "sqlite://", creator=lambda: _connect(driver, path, 4096), poolclass=NullPool, **options
+        )
         _begin_with(writer, "BEGIN IMMEDIATE")
         _begin_with(reader, "BEGIN")
         with writer.connect() as connection:
@@ -167,7 +169,7 @@ def _open_sqlite(path: str, module: ModuleType | None) -> Database:
     return Database(words=SQLITE, path=path, writer=writer, reader=reader, lock_file=lock_file)
 
 
-def _connect(driver: Any, path: str) -> Any:
+def _connect(driver: Any, path: str, cache_kib: int = 32_768) -> Any:
     connection = driver.connect(
         path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
     )
@@ -178,7 +180,7 @@ def _connect(driver: Any, path: str) -> Any:
             "synchronous = FULL",
             "foreign_keys = OFF",
             "temp_store = MEMORY",
-            "cache_size = -32768",
+            f"cache_size = -{cache_kib}",
             "journal_size_limit = 67108864",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()

@@ -1,8 +1,8 @@
 # ruff: noqa: S608 -- statements are made of our own names, once; values are always parameters
 """What is thrown away, a bounded number of rows per call.
 
-Never: an object that is not finished, a ledger row that is not closed or is retained, an event of the newest commit (a watch stands
-there), a template that something alive may still go back to.
+Never: an object that is not finished, a ledger row that is not closed or is retained, an event of the newest commit (a
+watch stands there), a template that something alive may still go back to.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class PruneStatements:
         )
         self.ledger = sa.text(
             "DELETE FROM resources WHERE key IN (SELECT key FROM resources r WHERE closed_at < :before "
-            "AND retained = 0 AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.uid = r.owner_uid) ORDER BY closed_at LIMIT :limit)"
+            "AND retained = 0 AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.uid = r.owner_uid) "
+            "ORDER BY closed_at LIMIT :limit)"
         )
         named = f"{words.contains('o.spec', 't.digest')} OR {words.contains('o.status', 't.digest')}"
         self.templates = sa.text(

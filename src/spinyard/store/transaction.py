@@ -232,12 +232,13 @@ class SqlTransaction:
         self._connection.execute(keys.update().where(keys.c.key == record.key).values(values))
 
     def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
+        """What was retained is no longer: the closed row stays as any other, until it is pruned."""
         seq = self._begin_write()
         c = resources.c
         owner = self._connection.execute(
             resources.update()
-            .where(c.key == key, c.closed_at.is_(None))
-            .values(closed_at=self._now, wanted=0, commit_seq=seq)
+            .where(c.key == key, c.closed_at.is_(None) | (c.retained == 1))
+            .values(closed_at=sa.func.coalesce(c.closed_at, self._now), wanted=0, retained=0, commit_seq=seq)
             .returning(c.owner_uid)
         ).scalar_one_or_none()
         if owner is not None:

@@ -231,6 +231,17 @@ def a_wake_between_committing_and_releasing_is_not_lost(store: Store) -> None:
     assert due <= NOW
 
 
+def after_a_restart_every_live_row_is_looked_at_once(store: Store) -> None:
+    for name in ("waiting", "gone"):
+        add_service(store, name)
+    rows = {row.name: row for row in claim_all(store)}
+    must_commit(store, rows["waiting"], state="rolling", wake_at=NOW + 3600, release=True)
+    must_commit(store, rows["gone"], state="gone", finished=True)
+    store.catch_up(now=NOW + 1)
+    [row] = claim_all(store, NOW + 1)
+    assert (row.name, row.wake_seq) == ("waiting", rows["waiting"].wake_seq + 1)
+
+
 def an_undisturbed_release_waits_as_planned(store: Store) -> None:
     add_service(store)
     must_commit(store, claim_one(store, "web"), state="rolling", wake_at=NOW + 3600, release=True)
@@ -624,6 +635,20 @@ def a_retained_directory_outlives_its_object_until_a_person_removes_it(store: St
     assert (kept.kind, kept.retained) == ("directory", True)
     store.transact(lambda tx: tx.close_resource(kept.key, actor="alice", why="removed by hand"), now=NOW)
     assert store.open_resources() == []
+
+
+def what_was_closed_as_retained_stays_in_the_ledger_until_a_person_removes_it(store: Store) -> None:
+    add_service(store)
+    row = claim_one(store, "web")
+    kept = ledger(row, "dir", kind="directory", retained=True, wanted=False, closed_at=NOW)
+    must_commit(store, row, resources=(kept, ledger(row, closed_at=NOW)), state="gone", finished=True, keep_seconds=1)
+    prune(store, NOW + 10 * 86400)
+    assert [r.retained for r in store.resources([kept.key, ledger(row).key]).values()] == [True]
+    store.transact(lambda tx: tx.close_resource(kept.key, actor="alice", why="removed by hand"), now=NOW + 5)
+    [closed] = store.resources([kept.key]).values()
+    assert (closed.retained, closed.closed_at) == (False, NOW)
+    prune(store, NOW + 20 * 86400)
+    assert store.resources([kept.key]) == {}
 
 
 def a_finished_record_with_something_left_is_kept(store: Store) -> None:
