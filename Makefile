@@ -46,7 +46,7 @@ fmt: dev-env ## format and mend what ruff can mend
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format .
 
 sim: run-env ## replay one seed of the simulated world: make sim SEED=42
-	@$(PY) -m spinyard.testing.sim --seed $(SEED) $(ARGS)
+	@$(PY) -m tests.sim.run --seed $(SEED) $(ARGS)
 
 crash: dev-env ## kill the real server at every failpoint, 20 times each
 	@$(PY) -m tests.crash.run --times 20 $(ARGS)

@@ -58,7 +58,7 @@ class Checks:
         uid = owner_of(key)
         if self._holder.get(uid) == plane.holder and self._is_held(uid, plane) and (row.closed or not row.wanted):
             self._broken("[1] asked for although the ledger says that it shall be gone", f"{provider} {key}")
-        self._issued[key] = self._takeovers[uid]
+        self._issued.setdefault(key, self._takeovers[uid])
         self._ports_of(key, want)
         if isinstance(want, EndpointWant) and want.state is EndpointState.ACTIVE and want.spin:
             self._note_ready(f"{uid}/process")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from spinyard.core.spec import ServiceSpec
+from spinyard.core.spec import JobSpec, ServiceSpec
 from spinyard.core.want import EndpointState
 from spinyard.testing.simulation.parts import ObjectFacts
 
@@ -37,8 +37,8 @@ class Final:
         if facts.deleting:
             return [f"{name} is deleted, and {facts.state}: {facts.why}"]
         spec = msgspec.json.decode(facts.spec, type=ServiceSpec)
-        if spec.ttl_seconds is not None and self._sim.clock.now() > facts.created_at + spec.ttl_seconds:
-            return [f"[9] {name} outlives its TTL, {facts.state}"]
+        if spec.ttl_seconds is not None:
+            return [f"[9] {name} has a TTL of {spec.ttl_seconds:.0f} s and is {facts.state}"]
         sort = self._sim.users.sorts[spec.template_digest]
         up = "serving" if spec.route is not None else "ready"
         children = self._sim.peek.objects(owner=facts.uid)
@@ -81,6 +81,8 @@ class Final:
         allowed = ("succeeded", "failed") if wish.code == 0 else ("failed",)
         if facts.deleting or facts.state not in allowed or children:
             return [f"Job {facts.name} is {facts.state}: {facts.why}, with {len(children)} spins"]
+        if msgspec.json.decode(facts.spec, type=JobSpec).ttl_seconds is not None:
+            return [f"[9] Job {facts.name} has a TTL and is {facts.state}"]
         return []
 
     def _world(self) -> list[str]:

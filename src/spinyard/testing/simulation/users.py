@@ -111,6 +111,8 @@ class Users:
                 self._update(row.uid, step.what.title(), paused=step.what == "pause")
             case "route":
                 self._route(stored, spec, chance)
+            case other:
+                raise NotImplementedError(f"users do not know how to {other}")
 
     def _route(self, stored: StoredObject, spec: ServiceSpec, chance: Chance) -> None:
         """Other hosts. Whether a service has a route at all decides how its instances are made, so that is not changed
