@@ -1,4 +1,4 @@
-"""What a user asked to keep stays known to the ledger: otherwise the sweep would take it for an orphan and remove it."""
+"""What a user asked to keep stays known to the ledger: or the sweep would take it for an orphan and remove it."""
 
 from __future__ import annotations
 
