@@ -234,6 +234,9 @@ def test_a_full_disk_is_said_and_survived(home: Path) -> None:
         assert (refused["error_class"], refused["retryable"]) == ("DiskFull", True)
         assert keeper.observe("protocol/new") is None
         assert keeper.ask("mkdir", key="x/dir/a", epoch=9)["error"]["error_class"] == "DiskFull"
+        envoy = {"name": "envoy", "argv": ["sleep", "300"], "restart": True}
+        assert keeper.ask("supervise", **envoy)["error"]["error_class"] == "DiskFull"
+        assert keeper.ask("supervised")["supervised"] == []
         assert is_alive(chatty["pid"]), "the program is not stopped by its log"
         assert keeper.ask("hello")["ok"]
         os.kill(running["pid"], 15)

@@ -75,9 +75,10 @@ def test_output_goes_to_a_log_of_its_name(keeper: Keeper) -> None:
     assert until(lambda: log.exists() and log.read_text()) == "hello\n"
 
 
-def test_a_changed_command_replaces_it(keeper: Keeper) -> None:
-    first = supervised(keeper, "server", "sleep", "300")
-    keeper.ask("supervise", name="server", argv=["sleep", "301"], env=[], cwd="/", restart=True, hot=False)
+@pytest.mark.parametrize("restart", [True, False], ids=["restarted", "once"])
+def test_a_changed_command_replaces_it(keeper: Keeper, restart: bool) -> None:
+    first = supervised(keeper, "server", "sleep", "300", restart=restart)
+    keeper.ask("supervise", name="server", argv=["sleep", "301"], env=[], cwd="/", restart=restart, hot=False)
     second = until(lambda: executed(keeper, "server", first["pid"]))
     assert not is_alive(first["pid"]) and is_alive(second["pid"])
 

@@ -18,6 +18,7 @@ from spinyard.core.observed import Absent, DirectoryFacts, Observed, Present, Pr
 from spinyard.core.spec import EnvVar, Isolation, Limits
 from spinyard.core.want import DirectoryWant, ProcessWant, RouteWant
 from spinyard.errors import ErrorClass, ProviderFailure
+from spinyard.providers.process import client
 from spinyard.providers.process.provider import ProcessProvider
 
 pytestmark = pytest.mark.anyio
@@ -288,6 +289,19 @@ async def test_a_gone_keeper_is_unknown_never_absent(home: Path) -> None:
     with pytest.raises(ProviderFailure) as failed:
         await alone.ensure(KEY, program("true"))
     assert failed.value.retryable
+
+
+async def test_a_stopped_keeper_is_unknown_never_absent(
+    provider: ProcessProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CALL_SECONDS", 0.2)
+    pid = (await provider.keeper.hello())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert isinstance(await provider.observe(KEY), Unknown)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await until(provider, KEY, lambda seen: seen == Absent())
 
 
 async def test_a_killed_keeper_is_started_again_and_knows_everything(provider: ProcessProvider) -> None:

@@ -65,6 +65,7 @@ class Supervisor:
         self._on_change = on_change
         self._programs = self._read()
         self._due: set[str] = set()
+        self._replaced: set[str] = set()
         instances.on_exit.append(self._exited)
 
     def _read(self) -> dict[str, Program]:
@@ -130,18 +131,15 @@ class Supervisor:
                 "previous": None,
             }
             self._programs[name] = program
-            self._start(name, program)
+            self._start_as_asked(name, program)
             return
         unchanged = program["spec"] == spec and not program["stopping"]
         program["previous"] = program["spec"]
         program["spec"], program["stopping"] = spec, False
-        if not program["generations"]:
-            self._start(name, program)
-        elif unchanged:
-            return
-        elif spec["hot"]:
-            self._start(name, program)
-        else:
+        if not program["generations"] or (spec["hot"] and not unchanged):
+            self._start_as_asked(name, program)
+        elif not unchanged:
+            self._replaced.add(name)
             self._save()
             self._stop_all(name, program, now=False)
 
@@ -169,6 +167,17 @@ class Supervisor:
 
     # -- running -----------------------------------------------------------------------------------------------------
 
+    def _start_as_asked(self, name: str, program: Program) -> None:
+        """What cannot be started is as if it had never been asked for, and the caller is told."""
+        try:
+            self._start(name, program)
+        except (OSError, KeeperError):
+            if program["generations"] and program["previous"] is not None:
+                program["spec"] = program["previous"]
+            elif not program["generations"]:
+                self._programs.pop(name, None)
+            raise
+
     def _start(self, name: str, program: Program) -> None:
         """The new generation is on disk before it is forked."""
         generations = program["generations"]
@@ -179,11 +188,9 @@ class Supervisor:
         try:
             self._save()
             self._fork(name, program["spec"], serial, epoch)
-        except (OSError, KeeperError) as failed:
+        except (OSError, KeeperError):
             generations.remove([serial, epoch])
-            _log(f"{name} could not be started: {failed}")
-            self._start_later(name, program)
-            return
+            raise
         self._on_change(name)
 
     def _fork(self, name: str, spec: Spec, serial: int, epoch: int) -> None:
@@ -245,7 +252,8 @@ class Supervisor:
     def _all_ended(self, name: str, program: Program) -> None:
         if program["stopping"]:
             self._forget(name)
-        elif program["spec"]["restart"]:
+        elif program["spec"]["restart"] or name in self._replaced:
+            self._replaced.discard(name)
             self._start_later(name, program)
 
     def _start_later(self, name: str, program: Program) -> None:
@@ -261,7 +269,12 @@ class Supervisor:
         if program is None or program["stopping"] or program["generations"]:
             return
         program["restarts"] += 1
-        self._start(name, program)
+        try:
+            self._start(name, program)
+        except (OSError, KeeperError) as failed:
+            _log(f"{name} could not be started: {failed}")
+            program["failures"] += 1
+            self._start_later(name, program)
 
     def _forget(self, name: str) -> None:
         self._programs.pop(name, None)

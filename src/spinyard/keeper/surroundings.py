@@ -29,6 +29,9 @@ def of(instance: Instance) -> Surroundings | None:
     if _name_of(pid) == "spinyard-init":
         # The program is the init's eldest child; orphans that the init takes over come after it.
         pid, isolated = next(iter(tree.children_of(pid)), 0), True
+    if _name_of(pid) in _NOT_YET:
+        # Before the environment is read, not after: else it may be that of before the exec, and the name that of after.
+        return None
     try:
         entries, directory = kernel.read_environ(pid), os.readlink(f"/proc/{pid}/cwd")
     except OSError:
@@ -36,8 +39,6 @@ def of(instance: Instance) -> Surroundings | None:
     # Read first, verified after: while the shim lives and the pid of its child agrees, it has not changed hands.
     stat = kernel.read_stat(identity["pid"])
     if stat is None or (stat.ppid, stat.start_ticks) != (instance.shim_pid, identity["pid_start"]):
-        return None
-    if _name_of(pid) in _NOT_YET:
         return None
     pairs = (os.fsdecode(entry).partition("=") for entry in entries)
     environ = {name: value for name, separator, value in pairs if separator and name}

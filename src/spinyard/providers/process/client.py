@@ -22,6 +22,8 @@ from spinyard.ports.keeper import PROTOCOL_VERSION, InstanceState
 ANSWER_BYTES_MAX: Final = 32 << 20
 RUNS_AT_ONCE_MAX: Final = 32
 KEEPER_START_SECONDS: Final = 15.0
+CALL_SECONDS: Final = 30.0
+"""The keeper answers in milliseconds; longer means that it is stopped or the machine stands still."""
 RECONNECT_SECONDS: Final = 0.5
 KEEPER_EXIT_TAKEN: Final = 8
 SOCKET_PATH_MAX: Final = 107
@@ -59,7 +61,9 @@ class KeeperClient:
         for attempt in (1, 2):
             connection = await self._connected()
             try:
-                return await connection.request(self._message(op, fields))
+                return await asyncio.wait_for(connection.request(self._message(op, fields)), CALL_SECONDS)
+            except TimeoutError as failed:
+                raise KeeperUnreachable(f"the keeper did not answer {op} in {CALL_SECONDS:g} s") from failed
             except KeeperUnreachable:
                 if attempt == 2:
                     raise
