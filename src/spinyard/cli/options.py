@@ -53,7 +53,10 @@ COMMON = Common()
 SCOPE = Scope()
 
 Files = Annotated[
-    tuple[str, ...], Parameter(name=["--file", "-f"], help="A manifest; - reads standard input. May be given again.")
+    tuple[str, ...],
+    Parameter(
+        name=["--file", "-f"], allow_leading_hyphen=True, help="A manifest; - reads standard input. May be given again."
+    ),
 ]
 Labels = Annotated[tuple[str, ...], Parameter(name=["--selector", "-l"], help="Only objects with the label KEY=VALUE.")]
 Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait: 30s, 5m, 1h30m.")]
