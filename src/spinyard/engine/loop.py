@@ -25,6 +25,7 @@ HINT_SECONDS = 0.002
 PUT_OFF_SECONDS = 1.0
 STORE_PAUSE_SECONDS = 0.5
 SHORTEST_WAIT_SECONDS = 0.001
+TOLD_MAX = 1000
 
 
 class Engine:
@@ -36,6 +37,7 @@ class Engine:
         self.sweep = Sweep(context)
         self._hinted: set[Uid] = set()
         self._hint_came = asyncio.Event()
+        self._told: dict[Uid, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -134,6 +136,7 @@ class Engine:
         except Exception as error:
             log.exception("a pass failed", uid=row.uid, kind=row.kind, name=row.name, error=repr(error))
             await self._put_off(row, flight)
+            await self._tell(row, error)
         finally:
             if self._reconciler.flights.get(row.uid) is flight:
                 del self._reconciler.flights[row.uid]
@@ -147,6 +150,25 @@ class Engine:
             await self._context.write(lambda: self._context.store.release([release]))
         except StoreFailure as error:
             log.error("a lease could not be given back, it runs out by itself", uid=row.uid, error=error.message)
+
+    async def _tell(self, row: ObjectRow, error: Exception) -> None:
+        """A pass that cannot decide must not look like one that has nothing to do: once per object and error, an event.
+        Not for the store's own failures, which would fail again here."""
+        words = f"its pass failed, it is tried again every {PUT_OFF_SECONDS:g} s: {error!r}"[:500]
+        if isinstance(error, StoreFailure) or self._told.get(row.uid) == words:
+            return
+        if len(self._told) >= TOLD_MAX:
+            self._told.clear()
+        self._told[row.uid] = words
+        store, now = self._context.store, self._context.clock.now()
+        try:
+            await self._context.write(
+                lambda: store.transact(
+                    lambda tx: tx.event(row.uid, "Warning", "Internal", words, actor="engine"), now=now
+                )
+            )
+        except StoreFailure as failure:
+            log.error("an event could not be written", uid=row.uid, error=failure.message)
 
     # -- hints -------------------------------------------------------------------------------------------------------
 

@@ -108,10 +108,7 @@ class Reconciler:
         return await self._context.read(lambda: self._context.store.reload(flight.lease))
 
     async def _release(self, flight: Flight, row: ObjectRow, plan: Plan) -> None:
-        release = (flight.lease, row.wake_seq, plan.wake_at)
-        self._context.failpoint("release:before")
-        await self._context.write(lambda: self._context.store.release([release]))
-        self._context.failpoint("release:after")
+        await self._committer.release((flight.lease, row.wake_seq, plan.wake_at))
 
 
 def changes(row: ObjectRow, plan: Plan) -> bool:

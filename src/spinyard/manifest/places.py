@@ -1,4 +1,5 @@
-"""Relative paths of a file mean its directory: made absolute in the raw data, before anything else looks at it."""
+"""Relative paths of a file mean its directory: made absolute in the raw data, before anything else looks at it. A
+program of a file that names no workingDir runs in that directory too."""
 
 from __future__ import annotations
 
@@ -15,8 +16,11 @@ def place_paths(raw: object, base_dir: str) -> None:
     spec = raw.get("spec") if isinstance(raw, dict) else None
     if not isinstance(spec, dict):
         return
+    of_its_own = isinstance(raw, dict) and raw.get("kind") == "Template"
     for template in (spec, spec.get("template")):
         if isinstance(template, dict):
+            if base_dir and (of_its_own or template is not spec):
+                template.setdefault("workingDir", base_dir)
             _place(template, "workingDir", base_dir)
             env = template.get("env")
             for item in env if isinstance(env, list) else ():

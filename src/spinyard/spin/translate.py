@@ -84,7 +84,22 @@ def route_port(s: Snapshot) -> int:
 
 
 def endpoint_want(s: Snapshot, state: EndpointState) -> EndpointWant:
-    return EndpointWant(cluster=s.spec.cluster, address=LOOPBACK, port=route_port(s), state=state, spin=s.row.name)
+    return EndpointWant(
+        cluster=s.spec.cluster,
+        address=LOOPBACK,
+        port=route_port(s),
+        probe_port=probe_port(s),
+        state=state,
+        spin=s.row.name,
+    )
+
+
+def probe_port(s: Snapshot) -> int:
+    """Where the data plane checks its health, when that is not where its requests go; else 0."""
+    probe = s.template.readiness_probe
+    action = None if probe is None else probe.http_get or probe.tcp_socket or probe.grpc
+    number = dict(s.ports).get(action.port, 0) if action is not None else 0
+    return 0 if number == route_port(s) else number
 
 
 def readiness(s: Snapshot) -> Probe | None:
