@@ -46,6 +46,8 @@ class World:
     history: list[tuple[str, Thing, float]] = field(default_factory=list)
     created: int = 0
     history_max: int = 1000
+    leaving: dict[str, Thing] = field(default_factory=dict)
+    """those whose removal was asked for and has not taken effect: settling must not look at all the others"""
 
     def create(self, key: str, want: Want, now: float, *, broken: bool = False) -> None:
         self.settle(now)
@@ -71,6 +73,7 @@ class World:
         self.watch("removed", key)
         stops = isinstance(thing.want, ProcessWant) and thing.running(now) and not hard
         thing.gone_at = now + (self.stop_seconds if stops else 0.0)
+        self.leaving[key] = thing
         self.settle(now)
 
     def kill(self, key: str, now: float, *, signal: int = 9) -> bool:
@@ -95,6 +98,7 @@ class World:
         if key in self.things:
             self.watch("vanished", key)
         thing = self.things.pop(key, None)
+        self.leaving.pop(key, None)
         if thing is None:
             return False
         self._remember(thing, now)
@@ -117,10 +121,11 @@ class World:
 
     def settle(self, now: float) -> None:
         """Removals whose time has come take effect."""
-        if not any(thing.gone_at is not None and thing.gone_at <= now for thing in self.things.values()):
+        if not self.leaving:
             return
-        for key, thing in list(self.things.items()):
+        for key, thing in list(self.leaving.items()):
             if thing.gone_at is not None and thing.gone_at <= now:
+                del self.leaving[key]
                 del self.things[key]
                 self._remember(thing, now)
                 self.watch("gone", key)
