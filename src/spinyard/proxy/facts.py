@@ -19,11 +19,11 @@ WORKERS_FOLLOW_SECONDS = 0.01
 def endpoint_facts(want: EndpointWant, reading: Reading, confirmed_at: float) -> EndpointFacts:
     host = reading.host(want.cluster, (want.address, want.port))
     if host is None:
-        return EndpointFacts(acknowledged=True)
+        return EndpointFacts(acknowledged=True, state=want.state)
     active = host.active_requests
     if want.state == EndpointState.DRAINING and reading.started_at < confirmed_at + WORKERS_FOLLOW_SECONDS:
         active = max(active, 1)
-    return EndpointFacts(acknowledged=True, healthy=host.healthy, active_requests=active)
+    return EndpointFacts(acknowledged=True, healthy=host.healthy, active_requests=active, state=want.state)
 
 
 def check(want: RouteWant | EndpointWant) -> None:

@@ -246,9 +246,9 @@ class ProxyProvider:
         if not self._xds.confirmed(CLUSTER, want.cluster):
             rejected = rejected or self._xds.refusal(CLUSTER, want.cluster)
         if rejected:
-            return Present(EndpointFacts(acknowledged=False, rejected=rejected))
+            return Present(EndpointFacts(acknowledged=False, rejected=rejected, state=want.state))
         if not self._is_confirmed(wish, want.cluster):
-            return Present(EndpointFacts(acknowledged=False))
+            return Present(EndpointFacts(acknowledged=False, state=want.state))
         confirmed_at = self._confirmed_at(want.cluster)
         draining = want.state == EndpointState.DRAINING
         if draining and self._xds.connected > 1:
