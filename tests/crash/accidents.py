@@ -21,7 +21,7 @@ class Accidents:
         self._chance = random.Random(seed)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on, daemon=True)
-        self._trouble: list[BaseException] = []
+        self._trouble: list[Exception] = []
         self.done: list[str] = []
 
     def __enter__(self) -> Accidents:
@@ -41,7 +41,7 @@ class Accidents:
             self._house.wait("it runs", lambda: self._over.is_set() or self._house.installation, 120)
             while len(self.done) < KILLS_MAX and not self._over.wait(self._chance.uniform(*PAUSE_SECONDS)):
                 self._strike(self._chance.choice(VICTIMS))
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  told to the thread that waits
             self._trouble.append(error)
 
     def _strike(self, victim: str) -> None:

@@ -1,5 +1,5 @@
-"""`make crash`: the real server is killed at every failpoint, and everything else at random moments; then a look at what is
-left. `python -m tests.crash.run --times 20 [--only PLACE,PLACE] [--seed S]`.
+"""`make crash`: the real server is killed at every failpoint, and everything else at random moments; then a look at
+what is left. `python -m tests.crash.run --times 20 [--only PLACE,PLACE] [--seed S]`.
 
 A run is one home and one scenario with GROUP places in it, dealt by the seed, each at a random passing: one start of a
 home is dear, one more kill in it is not. `--only` with the line that a failed run prints repeats that run.
@@ -68,7 +68,7 @@ def perform(run: Run) -> Run:
         else:
             with Accidents(house, run.accident_seed):
                 run.found = Scenario(house).play()
-    except Exception as error:  # the table names it; the other runs go on
+    except Exception as error:  # noqa: BLE001  the table names it; the other runs go on
         run.error = f"{type(error).__name__}: {error}"
         run.found.seconds = time.monotonic() - began
         shutil.copytree(house.home / "logs", f"{house.home}-logs", dirs_exist_ok=True)

@@ -1,7 +1,7 @@
 """One small life of a Service and a Job on a real server, and what must be true of it whoever is killed meanwhile.
 
-Checked all the time: no key has two live processes, and none lives that the ledger does not know. Checked in the end, from
-the timelines: never more instances alive than wanted and surge. Checked last, on the machine: nothing is left.
+Checked all the time: no key has two live processes, and none lives that the ledger does not know. Checked in the end,
+from the timelines: never more instances alive than wanted and surge. Checked last, on the machine: nothing is left.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ SECONDS_EACH = 60.0
 SURGE = 1
 STARTING_AND_UP = ("pending", "planned", "provisioning", "bootstrapping", "registering", "ready", "serving")
 LEFT_SECONDS = 20.0
+SEED = 'echo x >>"$SHARED/seeds" && echo x >"$OWN/x"'
+WAIT = """
+import os, sys, time
+open(os.environ["WORK"] + "/x", "w")
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.05)
+"""
 CLOCK_SECONDS = 0.3
 """between a commit and what /proc shows of it"""
 
@@ -55,7 +62,7 @@ class Scenario:
             house.serve("web", 2, seconds=SECONDS_EACH)
             house.wait("the job runs", lambda: house.states("once", kind="job") == ["ready"], SECONDS_EACH)
             self._go.touch()
-            house.wait("the job is done", lambda: house.get("Job", "once")["status"]["state"] == "succeeded")
+            house.wait("the job is done", lambda: self._job_state() == "succeeded", SECONDS_EACH)
             self._stray()
             house.apply(service(version="2", replicas=2))
             house.wait("all are of version 2", lambda: self._versions() == ["2", "2"], SECONDS_EACH)
@@ -71,7 +78,7 @@ class Scenario:
         found.seconds = time.monotonic() - began
         return found
 
-    # -- acts ------------------------------------------------------------------------------------------------------------
+    # -- acts ----------------------------------------------------------------------------------------------------------
 
     def _scale(self, replicas: int) -> None:
         self._want(replicas)
@@ -100,6 +107,9 @@ class Scenario:
         if any(spin["status"]["state"] != "serving" for spin in spins):
             return []
         return sorted(version_of(spin) for spin in spins)
+
+    def _job_state(self) -> str:
+        return str(self.house.get("Job", "once")["status"]["state"])
 
     def _want(self, replicas: int) -> None:
         self._wanted.append((time.time(), replicas))
@@ -186,20 +196,19 @@ def service(*, version: str, replicas: int) -> Json:
                     {"name": "shared", "scope": "service", "env": "SHARED"},
                     {"name": "own", "scope": "spin", "env": "OWN"},
                 ],
-                "bootstrap": [{"name": "seed", "command": ["/bin/sh", "-c", 'echo x >>"$SHARED/seeds" && echo x >"$OWN/x"']}],
+                "bootstrap": [{"name": "seed", "command": ["/bin/sh", "-c", SEED]}],
                 "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": 0.1},
                 "livenessProbe": {"httpGet": {"path": "/live", "port": "http"}, "periodSeconds": 1},
                 "drain": {"timeoutSeconds": 2},
                 "terminationGracePeriodSeconds": 2,
             },
         },
-    }  # fmt: skip
+    }
 
 
 def job(go: Path) -> Json:
     """Ends when that file is there."""
-    program = "import os, sys, time\nopen(os.environ['WORK'] + '/x', 'w')\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.05)"
-    template: Json = {"command": [sys.executable, "-I", "-S", "-c", program, str(go)]}
+    template: Json = {"command": [sys.executable, "-I", "-S", "-c", WAIT, str(go)]}
     template |= {"dataDirectories": [{"name": "work", "env": "WORK"}]}
     spec = {"retries": 2, "template": template}
     return {"apiVersion": "spinyard.dev/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": spec}

@@ -132,7 +132,7 @@ class House:
         finally:
             connection.close()
 
-    # -- conditions ------------------------------------------------------------------------------------------------------
+    # -- conditions ----------------------------------------------------------------------------------------------------
 
     def wait(self, what: str, check: Callable[[], object], seconds: float = 30.0) -> float:
         """Seconds until it was so. A server that is away for a moment is waited for too."""
@@ -192,7 +192,7 @@ class House:
         return out
 
     def left(self) -> list[str]:
-        """On the machine itself: tagged processes, listening ports, data, records, endpoints of Envoy; then the ledger."""
+        """On the machine: tagged processes, listening ports, data, records, endpoints of Envoy; then the ledger."""
         low, high = self.ports
         out = [f"process {pid} of {environ.get('SPINYARD_KEY')}" for pid, environ in self._tagged()]
         out += [f"listening port {port}" for port in listening() if low <= port <= high]
@@ -282,7 +282,7 @@ def listening() -> set[int]:
 def _own_ports() -> tuple[IO[str], tuple[int, int]]:
     """Below what the kernel gives to clients, and kept from other tests by a lock for as long as it is open."""
     for low in range(30_000, 32_700 - PORTS_EACH, PORTS_EACH):
-        lock = open(f"{tempfile.gettempdir()}/sy-ports-{low}.lock", "w")
+        lock = open(f"{tempfile.gettempdir()}/sy-ports-{low}.lock", "w")  # noqa: SIM115  open for the life of a House
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

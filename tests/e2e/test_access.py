@@ -1,5 +1,5 @@
-"""What a stranger, a careless client and a huge file meet at the real API and command line. The single checks are tests of
-the API and of the manifest; here the whole path says the same."""
+"""What a stranger, a careless client and a huge file meet at the real API and command line. The single checks are tests
+of the API and of the manifest; here the whole path says the same."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tests.e2e.house import House, Json
 from tests.e2e.objects import job, named, service, template
 
 pytestmark = pytest.mark.timeout(120)
+
+IDLE: Json = {"command": ["true"], "ports": [{"name": "http"}]}
 
 
 def ask(house: House, token: str | None, *, path: str = "/v1/services", host: str | None = None) -> tuple[int, Json]:
@@ -79,24 +81,22 @@ def test_half_a_body_holds_nobody_up(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "codes"),
+    "text",
     [
-        pytest.param(
-            "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b]\n", (), id="aliases"
-        ),
-        pytest.param("{" * 50_000, (), id="deep"),
-        pytest.param("kind: Service\n" + "# " + "x" * (1 << 20), (), id="a megabyte of comment"),
-        pytest.param("- " * 5000, (), id="a ladder"),
+        pytest.param("a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b]\n", id="aliases"),
+        pytest.param("{" * 50_000, id="deep"),
+        pytest.param("kind: Service\n" + "# " + "x" * (1 << 20), id="a megabyte of comment"),
+        pytest.param("- " * 5000, id="a ladder"),
     ],
 )
-def test_a_hostile_file_is_refused_soon(house: House, tmp_path: Path, text: str, codes: tuple[str, ...]) -> None:
+def test_a_hostile_file_is_refused_soon(house: House, tmp_path: Path, text: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text)
     began = time.monotonic()
     done = house.run("apply", "-f", str(file), "-o", "json")
     assert done.returncode == 2, done.stdout[-500:] + done.stderr[-500:]
     told = json.loads(done.stdout)
-    assert told["code"] == "invalid_manifest" or told["code"] == "too_large"
+    assert told["code"] in ("invalid_manifest", "too_large")
     assert len(done.stdout) < 200_000
     assert time.monotonic() - began < 15
 
@@ -128,9 +128,8 @@ def test_everything_that_is_wrong_is_told_at_once(house: House, tmp_path: Path) 
 
 def test_ten_thousand_services_are_checked_in_bounded_time(house: House, tmp_path: Path) -> None:
     """The file is read and checked whole; what one request may hold is then said, and nothing is half applied."""
-    line = "{{apiVersion: spinyard.dev/v1, kind: Service, metadata: {{name: s{}}}, spec: {{replicas: 0, template: {{command: ['true']}}}}}}"
     file = tmp_path / "many.yaml"
-    file.write_text("\n---\n".join(line.format(number) for number in range(10_000)))
+    file.write_text("\n---\n".join(json.dumps(service(f"s{number}", IDLE, replicas=0)) for number in range(10_000)))
     began = time.monotonic()
     done = house.run("apply", "-f", str(file), "-o", "json", timeout=110)
     assert time.monotonic() - began < 60
@@ -171,6 +170,6 @@ def test_a_template_in_use_cannot_go_and_names_who_uses_it(house: House) -> None
     assert done.returncode == 8
     told = json.loads(done.stdout)
     assert told["code"] == "in_use"
-    assert "user" in told["detail"]
+    assert "user" in told["message"]
     house.delete("Service", "user")
     house.cli("delete", "template", "shared")

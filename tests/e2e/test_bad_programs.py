@@ -1,5 +1,5 @@
-"""Programs that do what programs should not: the spin fails with a class of its own, the Service says CrashLoopBackOff with
-that reason, `explain` names the cause and who must act, and nothing of it stays. All of them are in one home at once."""
+"""Programs that do what programs should not: the spin fails with a class of its own, the Service says CrashLoopBackOff
+with that reason, `explain` names the cause and who must act, and nothing of it stays. All are in one home at once."""
 
 from __future__ import annotations
 
@@ -68,9 +68,21 @@ def cases(folder: Path, taken_port: int) -> list[Case]:
 
 
 NAMES = (
-    "not-found not-executable exits-0 exits-1 flaps leaves-a-daemon step-hangs step-fails never-ready wrong-probe-path "
-    "fails-its-smoke-test eats-memory no-secret port-taken"
-).split()
+    "not-found",
+    "not-executable",
+    "exits-0",
+    "exits-1",
+    "flaps",
+    "leaves-a-daemon",
+    "step-hangs",
+    "step-fails",
+    "never-ready",
+    "wrong-probe-path",
+    "fails-its-smoke-test",
+    "eats-memory",
+    "no-secret",
+    "port-taken",
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +91,7 @@ def bad(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         found = {case.name: case for case in cases(tmp_path_factory.mktemp("bad"), taken.getsockname()[1])}
-        assert list(found) == NAMES
+        assert tuple(found) == NAMES
         house.apply(*(service(case.name, case.template) for case in found.values()))
         yield found
 

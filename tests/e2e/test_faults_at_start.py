@@ -35,7 +35,7 @@ def test_the_port_of_the_gateway_is_taken(empty_house: House) -> None:
         taken.listen()
         told = refused(empty_house)
     assert (told["code"], told["fault"]) == ("gateway_port_taken", "user")
-    assert empty_house.gateway in told["detail"]
+    assert empty_house.gateway in told["message"]
     empty_house.start()
 
 
@@ -100,8 +100,8 @@ def test_the_home_cannot_be_written(empty_house: House, tmp_path: Path, home: st
 
 @pytest.mark.system
 def test_the_disk_of_the_home_is_full(tmp_path: Path) -> None:
-    """A file system of its own, and small: that needs root. Requests are refused with disk_full, instances go on, and when
-    there is room again so does everything else."""
+    """A file system of its own, and small: that needs root. Requests are refused with disk_full, instances go on, and
+    when there is room again so does everything else."""
     house = House()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(house.home)], capture_output=True, check=False

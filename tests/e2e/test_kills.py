@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -137,7 +138,7 @@ def test_a_write_that_was_acknowledged_is_there_after_a_kill(house: House) -> No
         house.client.apply([service(name, template(), replicas=0)], key=name)
         old = house.server_pid()
         kill(old)
-        house.wait("the server is back", lambda old=old: house.server_pid() not in (0, old) and house.client.is_ready())
+        house.wait("the server is back", partial(is_another_ready, house, old))
         assert house.get("Service", name)["metadata"]["name"] == name
         again: Json = house.client.apply([service(name, template(), replicas=0)], key=name)
         assert again["results"][0]["object"]["metadata"]["uid"] == house.get("Service", name)["metadata"]["uid"]
@@ -152,3 +153,7 @@ def test_force_lets_go_and_nothing_is_left_in_the_end(house: House, pids: list[i
     with pytest.raises(SpinyardError) as refused:
         house.client.info()
     assert not isinstance(refused.value, Conflict)
+
+
+def is_another_ready(house: House, old: int) -> bool:
+    return house.server_pid() not in (0, old) and house.client.is_ready()

@@ -1,4 +1,4 @@
-"""A web server that starts in some 20 ms and can be as bad as it is told to be. Standard library, run with `python -I -S`.
+"""A web server that starts in some 20 ms and is as bad as it is told to be. Standard library, run with `python -I -S`.
 
 Every answer carries x-gallery-instance, -version, and -not-ready when it came while readiness said no: what the load
 generator counts.
@@ -14,7 +14,7 @@ import time
 STARTED = time.monotonic()
 
 
-def option(name, default=0.0):
+def option(name: str, default: float = 0.0) -> float:
     """--name VALUE as a number, --name alone as 1."""
     flag = f"--{name}"
     if flag not in sys.argv:
@@ -23,7 +23,7 @@ def option(name, default=0.0):
     return float(rest[0]) if rest and not rest[0].startswith("--") else 1.0
 
 
-def is_ready():
+def is_ready() -> bool:
     age = time.monotonic() - STARTED
     if option("never-ready") or age < option("ready-after"):
         return False
@@ -33,18 +33,18 @@ def is_ready():
     return not period or int(age / period) % 2 == 0
 
 
-def is_live():
+def is_live() -> bool:
     sick = os.environ.get("SICK_FILE", "")
     return not (sick and os.path.exists(sick) and open(sick).read().strip() in ("", os.environ.get("PORT")))
 
 
 class Server:
-    def __init__(self):
+    def __init__(self) -> None:
         self.busy = 0
         self.lock = threading.Lock()
         self.stopping = threading.Event()
 
-    def serve(self):
+    def serve(self) -> None:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", int(os.environ["PORT"])))
@@ -54,7 +54,7 @@ class Server:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.talk, args=(peer,), daemon=True).start()
 
-    def talk(self, peer):
+    def talk(self, peer: socket.socket) -> None:
         kept = b""
         with peer:
             while True:
@@ -78,7 +78,7 @@ class Server:
                     with self.lock:
                         self.busy -= 1
 
-    def answer(self, peer, target):
+    def answer(self, peer: socket.socket, target: str) -> None:
         path, _, query = target.partition("?")
         status, body = "200 OK", b"ok\n"
         if path == "/ready":
@@ -100,7 +100,7 @@ class Server:
         )
         peer.sendall(head.encode() + body)
 
-    def events(self, peer, count):
+    def events(self, peer: socket.socket, count: int) -> None:
         """Server-sent events, ten a second, then the end."""
         peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for number in range(count):
@@ -109,14 +109,14 @@ class Server:
             time.sleep(0.1)
         peer.sendall(b"0\r\n\r\n")
 
-    def finish(self):
+    def finish(self) -> None:
         deadline = time.monotonic() + 30
         while self.busy and time.monotonic() < deadline:
             time.sleep(0.005)
         os._exit(0)
 
 
-def daemonise():
+def daemonise() -> None:
     """A grandchild in a session of its own that nobody waits for, with the environment it inherited."""
     if os.fork():
         return
@@ -128,13 +128,13 @@ def daemonise():
     os._exit(0)
 
 
-def end():
+def end() -> None:
     time.sleep(option("after"))
     print("the last words of the program", flush=True)
     os._exit(int(option("exit")))
 
 
-def misbehave():
+def misbehave() -> None:
     if option("daemonise"):
         daemonise()
         if option("daemonise") == 2:
@@ -144,7 +144,7 @@ def misbehave():
         for _ in range(int(option("fill-log") / 1024)):
             os.write(1, line)
     if option("eat"):
-        eaten = []
+        eaten: list[bytearray] = []
         while len(eaten) < option("eat"):
             eaten.append(bytearray(1 << 20))
             for place in range(0, 1 << 20, 4096):
@@ -153,7 +153,7 @@ def misbehave():
         threading.Thread(target=end, daemon=True).start()
 
 
-def main():
+def main() -> None:
     server = Server()
     if option("ignore-term"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
