@@ -28,6 +28,8 @@ def load_settings(home: Path) -> Settings:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
         return Settings(home)
+    except NotADirectoryError as cause:
+        raise home_not_writable(home, cause) from cause
     except (OSError, ValueError) as cause:
         raise Usage(f"{path} cannot be read: {cause}", next_step="mend it, or remove it for the defaults") from cause
     known = {field.name for field in fields(Settings)} - {"home"}
