@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.spec import Kind, Probe
+from spinyard.core.want import RouteWant
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class DirectoryFacts:
 class RouteFacts:
     acknowledged: bool
     rejected: str = ""
+    want: RouteWant | None = None
+    """the wish that was acknowledged, or is being asked for; None: not known. A holder that finds another asks again"""
 
 
 Facts = ProcessFacts | EndpointFacts | DirectoryFacts | RouteFacts

@@ -231,7 +231,8 @@ class ProxyProvider:
     def _route_facts(self, key: ResourceKey, wish: _Wish) -> RouteFacts:
         rejected = self._route_rejection(key, wish.want.cluster)
         confirmed = self._is_confirmed(wish, wish.want.cluster) and self._table.is_shown(key)
-        return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected)
+        want = wish.want if isinstance(wish.want, RouteWant) else None
+        return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected, want=want)
 
     def _route_rejection(self, key: ResourceKey, cluster: str) -> str:
         return (

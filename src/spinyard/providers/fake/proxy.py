@@ -86,7 +86,7 @@ class FakeProxy:
         now = self._clock.now()
         acknowledged = now >= entry.acknowledged_at
         if isinstance(entry.want, RouteWant):
-            return Present(RouteFacts(acknowledged))
+            return Present(RouteFacts(acknowledged, want=entry.want))
         healthy = acknowledged and entry.want.state is EndpointState.ACTIVE and self._healthy(key)
         return Present(EndpointFacts(acknowledged, healthy, self.active_requests(key), state=entry.want.state))
 

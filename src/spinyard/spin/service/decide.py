@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import assert_never
 
@@ -15,7 +16,9 @@ from spinyard.core.observed import (
     LookChildren,
     LookObject,
     LookResource,
+    Observed,
     Present,
+    RouteFacts,
     Seen,
 )
 from spinyard.core.plan import EventDraft, Plan, Resource
@@ -24,9 +27,13 @@ from spinyard.core.spec import DirectoryScope, Kind, ServiceSpec
 from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
 from spinyard.spin.service.roll import delete_all, roll
 from spinyard.spin.service.snapshot import ServiceSnapshot, fleet_of, resource_row, set_condition
-from spinyard.spin.service.status import TRANSITIONS, ServiceState, decode_service_status
+from spinyard.spin.service.status import TRANSITIONS, ServiceState, ServiceStatus, decode_service_status
 from spinyard.spin.snapshot import PROXY, SpinRules
 from spinyard.spin.unmake import unmake
+
+RETRY_SECONDS = 1.0
+DROPPED = frozenset({"endpoint", "route"})
+"""kinds that go when the wish no longer names them; directories stay until the Service goes"""
 
 
 def decide(s: ServiceSnapshot) -> Plan:
@@ -46,6 +53,7 @@ def decide(s: ServiceSnapshot) -> Plan:
 
 
 def living(s: ServiceSnapshot, state: ServiceState) -> Plan:
+    s = replace(s, status=remembered(s))
     waiting = waits_for(s)
     if state is ServiceState.PENDING and waiting:
         return s.plan(state, waiting, "DependencyNotReady", s.status, wake_in=1.0)
@@ -58,11 +66,38 @@ def living(s: ServiceSnapshot, state: ServiceState) -> Plan:
         why = missing or "making what it owns"
         if any(row.kind == "directory" for row in rows) or "dir/" in missing or s.spec.external is not None:
             after = ServiceState.PROGRESSING if state is ServiceState.PENDING else state
-            return s.plan(after, why, "Preparing", status, wake_in=0.05, actions=actions, resources=rows)
+            wake_in = 0.1 if failure is None else max(RETRY_SECONDS, failure.retry_after_seconds or 0.0)
+            return s.plan(after, why, "Preparing", status, wake_in=wake_in, actions=actions, resources=rows)
     if s.spec.external is not None:
         return external(s, state)
     plan = roll(s, state)
+    if rows or actions or missing:
+        # What it asked for counts when it was seen, and what was dropped when it was seen gone.
+        plan = replace(plan, wake_at=min(s.now + RETRY_SECONDS, plan.wake_at or math.inf))
     return replace(plan, actions=actions + plan.actions, resources=rows + plan.resources)
+
+
+def remembered(s: ServiceSnapshot) -> ServiceStatus:
+    """What must be known of the wish before this one."""
+    route = s.spec.route
+    wiring = f"{s.cluster} {route.port}" if route is not None else "none"
+    status = s.status
+    if wiring != status.wiring:
+        status = msgspec.structs.replace(status, wiring=wiring, rewired_at=s.now if status.wiring else 0.0)
+    named = {s.key(part) for part, _, _, _ in own_wants(s)}
+    epochs = dict(status.epochs)
+    for row in s.row.resources:
+        if row.wanted and row.key not in named and row.kind in DROPPED:
+            part = row.key.split("/", 1)[1].split("~", 1)[0]
+            epochs[part] = epochs.get(part, 0) + 1
+    if epochs != status.epochs:
+        status = msgspec.structs.replace(status, epochs=epochs)
+    if s.template is not None:
+        mine = {directory.name: directory.retain for directory in s.template.data_directories}
+        kept = {name for name in status.kept_directories if name not in mine}
+        kept |= {name for name, retain in mine.items() if retain}
+        status = msgspec.structs.replace(status, kept_directories=tuple(sorted(kept)))
+    return status
 
 
 def waits_for(s: ServiceSnapshot) -> str:
@@ -78,7 +113,16 @@ def waits_for(s: ServiceSnapshot) -> str:
 
 
 def own_wants(s: ServiceSnapshot) -> list[tuple[str, str, str, Want]]:
-    """(part of the key, kind, provider, want) of everything that a Service itself owns."""
+    """(part of the key, kind, provider, want) of everything that a Service itself owns. What was dropped once and is
+    wished for again has a new part: its old key may be closed."""
+    epochs = s.status.epochs
+    return [
+        (f"{part}~{epochs[part]}" if part in epochs else part, kind, provider, want)
+        for part, kind, provider, want in wishes(s)
+    ]
+
+
+def wishes(s: ServiceSnapshot) -> list[tuple[str, str, str, Want]]:
     out: list[tuple[str, str, str, Want]] = []
     if s.template is not None:
         out += [
@@ -128,15 +172,24 @@ def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, 
             rows.append(replace(row or resource_row(s, key, kind, provider), stored_want=stored))
             actions.append(Ensure(provider, key, want))
             missing = missing or part
-        elif isinstance(s.observed(provider, key), Absent):
+        elif isinstance(s.observed(provider, key), Absent) or is_another(s.observed(provider, key), want):
             actions.append(Ensure(provider, key, want))
             missing = missing or part
         elif not isinstance(s.observed(provider, key), Present):
             missing = missing or part
     # What the wish no longer names: an external endpoint that was taken out. Directories stay until the Service goes.
-    dropped = tuple(row for row in known.values() if row.kind in ("endpoint", "route"))
+    dropped = tuple(row for row in known.values() if row.kind in DROPPED)
     changed, removals, _ = unmake(dropped, s.observed, s.now, hard=False)
     return tuple(rows) + changed, tuple(actions) + removals, missing
+
+
+def is_another(observed: Observed, want: Want) -> bool:
+    """A change of the wish can get lost on its way like everything else."""
+    match observed:
+        case Present(facts=RouteFacts(want=RouteWant() as known)):
+            return known != want
+        case _:
+            return False
 
 
 def external(s: ServiceSnapshot, state: ServiceState) -> Plan:
@@ -198,9 +251,7 @@ def terminating(s: ServiceSnapshot) -> Plan:
 
 
 def retained_keys(s: ServiceSnapshot) -> frozenset[str]:
-    if s.template is None:
-        return frozenset()
-    return frozenset(s.key(f"dir/{directory.name}") for directory in s.template.data_directories if directory.retain)
+    return frozenset(s.key(f"dir/{name}") for name in remembered(s).kept_directories)
 
 
 def looks(s: ServiceSnapshot) -> tuple[Look, ...]:

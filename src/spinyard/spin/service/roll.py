@@ -39,7 +39,7 @@ class Loop:
 
 
 def roll(s: ServiceSnapshot, state: ServiceState) -> Plan:
-    fleet = fleet_of(s.children, s.spec.restarted_at)
+    fleet = fleet_of(s.children, max(s.spec.restarted_at, s.status.rewired_at))
     status, given_up = progress(s, fleet)
     s = ServiceSnapshot(s.row, s.spec, s.template, status, s.seen, s.rules, s.now)
     loop = crash_loop(s)
@@ -72,6 +72,8 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     rolling = up < s.spec.replicas and status.good and status.good != wanted and not status.given_up
     if not rolling:
         return status, ()
+    if s.row.paused:
+        return msgspec.structs.replace(status, progressed_at=s.now), ()
     late = s.now - status.progressed_at > s.spec.update.progress_deadline_seconds
     failures = crash_loop(s, wanted).failures
     if not late and failures < GIVE_UP_FAILURES:
@@ -151,7 +153,8 @@ def surplus(s: ServiceSnapshot, fleet: Fleet) -> tuple[ChildChange, ...]:
     if extra > 0:
         idle = fleet.members(STARTING, digest=target)
         busy = fleet.members(frozenset({State.READY, State.SERVING}), digest=target)
-        newest = sorted(idle, key=lambda c: -c.created_at) + sorted(busy, key=lambda c: -c.created_at)
+        newest = sorted(idle, key=lambda c: -c.created_at)
+        newest += sorted(busy, key=lambda c: (c.state in up, -c.created_at))
         out += [DeleteChild(child.uid, "scaled in") for child in newest[:extra]]
     return tuple(out)
 

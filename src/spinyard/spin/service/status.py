@@ -55,6 +55,13 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     spawned: int = 0
     progressed_at: float = 0.0
     best_updated_ready: int = 0
+    wiring: str = ""
+    """how its instances are reached; a change of that replaces them, as a restart does"""
+    rewired_at: float = 0.0
+    epochs: dict[str, int] = {}
+    """by part: how often it was dropped; a key that was closed is never used again"""
+    kept_directories: tuple[str, ...] = ()
+    """those that the last template which had them asked to retain"""
     route_acknowledged: bool = False
     restarted_at: float = 0.0
     last_error: str = ""

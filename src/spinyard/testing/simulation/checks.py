@@ -88,7 +88,7 @@ class Checks:
     def _orphan_removed(self, plane: ControlPlane, provider: str, key: str) -> None:
         seen = self._listed.get((plane.holder, provider, key), [])
         grace = plane.context.settings.sweep_grace_seconds - self._sim.jumped
-        if len(seen) < 2 or seen[-1] - seen[0] < grace:
+        if len(seen) < 2 or seen[-1] - seen[0] < grace - 0.01:
             self._broken("[4] removed as an orphan without two sightings apart", f"{provider} {key}")
         self._sim.reached("orphan-removed")
 

@@ -38,13 +38,16 @@ def template(chance: Chance, sort: str, version: int) -> TemplateSpec:
         for name, scope in (("own", DirectoryScope.SPIN), ("shared", DirectoryScope.SERVICE))
         if chance.happens(0.4)
     )
+    probe = PROBE if chance.happens(0.8) else None
     return TemplateSpec(
         command=command,
         ports=tuple(Port(name) for name in ("http", "admin")[: 1 + chance.below(2)]),
-        readiness_probe=PROBE if chance.happens(0.8) else None,
+        readiness_probe=probe,
         liveness_probe=PROBE if chance.happens(0.2) else None,
         startup_probe=replace(PROBE, failure_threshold=8) if chance.happens(0.2) else None,
-        smoke_test=SmokeTest(http_get=HttpGet(), timeout_seconds=2.0) if chance.happens(0.3) else None,
+        smoke_test=SmokeTest(http_get=HttpGet(), timeout_seconds=2.0)
+        if probe is not None and chance.happens(0.3)
+        else None,
         bootstrap=steps,
         data_directories=directories,
         termination_grace_seconds=2.0,

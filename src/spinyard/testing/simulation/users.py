@@ -115,12 +115,9 @@ class Users:
                 raise NotImplementedError(f"users do not know how to {other}")
 
     def _route(self, stored: StoredObject, spec: ServiceSpec, chance: Chance) -> None:
-        """Other hosts. Whether a service has a route at all decides how its instances are made, so that is not changed
-        under them."""
-        if spec.route is not None:
-            self._update(
-                stored.row.uid, "SpecChanged", spec=replace(spec, route=shapes.route(stored.row.name, chance.below(3)))
-            )
+        """Other hosts, none any more, or one where there was none."""
+        after = None if chance.happens(0.4) else shapes.route(stored.row.name, chance.below(3))
+        self._update(stored.row.uid, "SpecChanged", spec=replace(spec, route=after))
 
     def _apply(self, stored: StoredObject, spec: ServiceSpec, sort: str, chance: Chance) -> None:
         made = self._template(chance, sort)
