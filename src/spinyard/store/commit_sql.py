@@ -82,7 +82,8 @@ class CommitStatements:
             f"SELECT objects.uid FROM {words.rows('rows', _ROW[:3])} AS b JOIN objects ON {held} "
             f"{words.for_update and 'FOR UPDATE OF objects'}"
         )
-        self.update = sa.text(_update(words, held))
+        self.update = sa.text(_update(words, held, _MILESTONES))
+        self.update_small = sa.text(_update(words, held, ""))
         child_columns = ", ".join(name for name, _ in _CHILD)
         self.insert_children = sa.text(
             f"INSERT INTO objects ({child_columns}, state, status, reason, why, wake_at, wake_seq, created_at, "
@@ -124,22 +125,28 @@ class CommitStatements:
         )
 
 
-def _update(words: Words, held: str) -> str:
+_MILESTONES = (
+    "failed_why = CASE WHEN b.failed_at IS NULL OR b.failed_at = objects.failed_at THEN objects.failed_why "
+    "ELSE b.why END, "
+    "failed_at = COALESCE(b.failed_at, objects.failed_at), "
+    "served_at = COALESCE(b.served_at, objects.served_at), "
+    "finished = b.finished, "
+    "finished_at = CASE WHEN b.finished = 1 THEN :now END, "
+    "keep_until = CASE WHEN b.finished = 1 THEN :now + b.keep_seconds END, "
+)
+"""columns of indexes that only few commits concern: a statement that names them pays for those indexes in every row"""
+
+
+def _update(words: Words, held: str, milestones: str) -> str:
     """A row that stays leased stays due (its holder may die); one that is given back is due when its plan says, or at
     once when someone asked meanwhile (a parent: after its pause)."""
     parent_due = f"{words.greatest}(:now, {words.least}(objects.passed_at, :now) + {PARENT_PAUSE_SECONDS})"
     return (
         "UPDATE objects SET state = b.state, status = b.status, reason = b.reason, why = b.why, "
         "outcome = CASE WHEN b.outcome = '' THEN objects.outcome ELSE b.outcome END, "
-        "failed_why = CASE WHEN b.failed_at IS NULL OR b.failed_at = objects.failed_at THEN objects.failed_why "
-        "ELSE b.why END, "
-        "failed_at = COALESCE(b.failed_at, objects.failed_at), "
-        "served_at = COALESCE(b.served_at, objects.served_at), "
+        f"{milestones}"
         "state_since = CASE WHEN b.state = objects.state THEN objects.state_since ELSE :now END, "
         "resource_version = objects.resource_version + 1, commit_seq = :seq, passed_at = :now, "
-        "finished = b.finished, "
-        "finished_at = CASE WHEN b.finished = 1 THEN :now END, "
-        "keep_until = CASE WHEN b.finished = 1 THEN :now + b.keep_seconds END, "
         "lease_until = CASE WHEN b.finished = 1 OR b.release = 1 THEN 0 ELSE objects.lease_until END, "
         "lease_holder = CASE WHEN b.finished = 1 OR b.release = 1 THEN '' ELSE objects.lease_holder END, "
         "wake_at = CASE WHEN b.finished = 1 THEN NULL WHEN b.release = 0 THEN :now "

@@ -28,6 +28,11 @@ class ReserveStatements:
             f"WHERE scope IN {words.values('scopes')} GROUP BY scope"
         )
         self.taken = sa.text("SELECT slot FROM reservations WHERE scope = :scope AND slot BETWEEN :low AND :high")
+        ranges = words.rows("ranges", (("scope", "text"), ("low", "int"), ("high", "int")))
+        self.near = sa.text(
+            f"SELECT DISTINCT b.scope, r.slot FROM {ranges} AS b JOIN reservations AS r "
+            "ON r.scope = b.scope AND r.slot BETWEEN b.low AND b.high"
+        )
         self.insert = sa.text(
             "INSERT INTO reservations (owner_uid, scope, name, amount, slot) "
             "VALUES (:owner_uid, :scope, :name, :amount, :slot)"
@@ -42,6 +47,8 @@ class _Ledger:
     own: dict[tuple[str, str, str], Reservation]
     sums: dict[str, int]
     taken: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    near: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """taken before, in the windows where the owners of this batch begin to look"""
     asked: list[dict[str, object]] = field(default_factory=list)
 
 
@@ -58,6 +65,10 @@ def reserve(
         },
         sums={str(r[0]): int(r[1]) for r in connection.execute(statements.sums, {"scopes": scopes}).all()},
     )
+    ranges = sorted({(r.scope, *_window(uid, r)) for uid, wanted in requests for r in wanted if _is_open(r)})
+    if ranges:
+        for scope, slot in connection.execute(statements.near, {"ranges": json_text(ranges)}).all():
+            ledger.near[scope].add(slot)
     answers: dict[Uid, tuple[Reservation, ...] | str] = {}
     for uid, wanted in requests:
         answers[uid] = _reserve_row(connection, statements, ledger, uid, wanted)
@@ -136,16 +147,31 @@ def _free_slot(
     high: int,
 ) -> int | None:
     """The first free number from a place that is the owner's own, going round: neighbours in time do not collide."""
-    size = high - low + 1
-    if size <= 0:
+    if high < low:
         return None
-    start = low + int(fraction_of(f"{uid}/{ask.name}") * size)
-    for first, last in ((start, min(start + _WINDOW - 1, high)), (start, high), (low, start - 1)):
+    start, end = _window(uid, ask)
+    taken, near = ledger.taken[ask.scope], ledger.near[ask.scope]
+    free = next((slot for slot in range(start, end + 1) if slot not in near and slot not in taken), None)
+    if free is not None:
+        return free
+    for first, last in ((start, high), (low, start - 1)):
         if first > last:
             continue
         rows = connection.execute(statements.taken, {"scope": ask.scope, "low": first, "high": last}).all()
-        busy = {slot for (slot,) in rows} | ledger.taken[ask.scope]
+        busy = {slot for (slot,) in rows} | taken
         free = next((slot for slot in range(first, last + 1) if slot not in busy), None)
         if free is not None:
             return free
     return None
+
+
+def _is_open(ask: Reserve) -> bool:
+    """Asks for any free number of a range."""
+    return ask.exactly is None and ask.low is not None and ask.high is not None and ask.low <= ask.high
+
+
+def _window(uid: Uid, ask: Reserve) -> tuple[int, int]:
+    """Where this owner begins to look."""
+    assert ask.low is not None and ask.high is not None
+    start = ask.low + int(fraction_of(f"{uid}/{ask.name}") * (ask.high - ask.low + 1))
+    return start, min(start + _WINDOW - 1, ask.high)
