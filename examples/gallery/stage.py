@@ -63,7 +63,7 @@ class Stage:
 
     @property
     def client(self) -> Client:
-        return from_home(self.home, actor="demo", patience_seconds=15.0)
+        return from_home(self.home, actor="demo", patience_seconds=lambda: 15.0)
 
     def service(self) -> Json:
         return dict(self.client.get("Service", "default", "gallery"))
