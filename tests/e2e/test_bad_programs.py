@@ -183,7 +183,7 @@ def test_a_job_says_how_its_last_attempt_failed(house: House) -> None:
     status = house.get("Job", "bad")["status"]
     assert (status["attempt"], status["lastErrorClass"]) == (2, "ProcessExited"), status
     assert "exited with code 3" in status["lastError"]
-    done = house.run("wait", "job", "bad", "--for=succeeded", "--timeout", "5")
+    done = house.run("wait", "job", "bad", "--for=state=succeeded", "--timeout", "5")
     assert done.returncode == 1, done.stdout + done.stderr
     house.delete("Job", "bad")
 
