@@ -13,7 +13,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.engine.committer import Committer
 from spinyard.engine.context import Context
 from spinyard.engine.heartbeat import beat_forever
-from spinyard.engine.reconcile import Flight, Reconciler
+from spinyard.engine.reconcile import PUT_OFF_SECONDS, Flight, Reconciler
 from spinyard.engine.sweep import Sweep
 from spinyard.errors import StoreFailure
 from spinyard.ports.provider import Provider
@@ -22,7 +22,6 @@ from spinyard.ports.store import Lease
 log = structlog.get_logger()
 
 HINT_SECONDS = 0.002
-PUT_OFF_SECONDS = 1.0
 STORE_PAUSE_SECONDS = 0.5
 SHORTEST_WAIT_SECONDS = 0.001
 TOLD_MAX = 1000
@@ -112,8 +111,9 @@ class Engine:
         context.figures.claimed += len(rows)
         for row in rows:
             flight = Flight(Lease(row.uid, row.lease_token), row.lease_until)
+            before = self._reconciler.flights.get(row.uid)
             self._reconciler.flights[row.uid] = flight
-            task = asyncio.create_task(self._drive(row, flight), name=f"drive {row.uid}")
+            task = asyncio.create_task(self._drive(row, flight, before), name=f"drive {row.uid}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return list(rows)
@@ -128,16 +128,24 @@ class Engine:
             sleeper.cancel()
         self._due.clear()
 
-    async def _drive(self, row: ObjectRow, flight: Flight) -> None:
-        """One row must not take the engine down: a bug in its decision puts it off, loudly, and the others go on."""
+    async def _drive(self, row: ObjectRow, flight: Flight, before: Flight | None) -> None:
+        """One row must not take the engine down: a bug in its decision puts it off, loudly, and the others go on.
+
+        `before`: it was in our own hands still, and its lease ran out (the clock jumped, or we stood still). What that
+        flight asked for may be under way: nothing is decided anew until it has ended, which is soon."""
         again = False
         try:
+            if before is not None:
+                before.lost = True
+                before.nudge.set()
+                await before.ended.wait()
             again = await self._reconciler.drive(row, flight)
         except Exception as error:
             log.exception("a pass failed", uid=row.uid, kind=row.kind, name=row.name, error=repr(error))
             await self._put_off(row, flight)
             await self._tell(row, error)
         finally:
+            flight.ended.set()
             if self._reconciler.flights.get(row.uid) is flight:
                 del self._reconciler.flights[row.uid]
         if again:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -23,6 +23,10 @@ from spinyard.ports.store import Commit, Committed, Lease, Refused, Stale
 
 log = structlog.get_logger()
 
+REREAD_SECONDS = 0.1
+PUT_OFF_SECONDS = 1.0
+"""for a row whose plan the store refuses, or whose decision fails: it must not turn in circles"""
+
 
 @dataclass(slots=True)
 class Flight:
@@ -32,6 +36,9 @@ class Flight:
     lease_until: float
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     lost: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    read_at: float = 0.0
+    """when the row was last read or written as a whole: a wish whose hint was lost is seen a little later"""
 
 
 class Reconciler:
@@ -48,7 +55,7 @@ class Reconciler:
         while current is not None and not flight.lost:
             flight.nudge.clear()
             plan, now = await self._decide(current, seen_before)
-            seen_before = Seen()
+            refused_before, seen_before = seen_before.refused, Seen()
             waits = None if plan.wake_at is None else max(0.0, plan.wake_at - now)
             lingers = not plan.finished and (bool(plan.actions) or (waits is not None and waits <= self._linger()))
             if changes(current, plan):
@@ -57,13 +64,17 @@ class Reconciler:
                     case Stale():
                         current = await self._reload(flight)
                         continue
+                    case Refused(why=why) if refused_before:
+                        log.error("refused again, put off", uid=row.uid, kind=row.kind, name=row.name, why=why)
+                        await self._release(flight, current, replace(plan, wake_at=now + PUT_OFF_SECONDS))
+                        return flight.nudge.is_set()
                     case Refused(why=why):
                         seen_before = Seen(refused=why)
                         continue
                     case Committed(row=after):
                         if plan.children or after.state != current.state:
                             self._others_due()
-                        current = after
+                        current, flight.read_at = after, now
                 if not lingers:
                     return flight.nudge.is_set() and not plan.finished
             if plan.actions:
@@ -74,7 +85,8 @@ class Reconciler:
                 return flight.nudge.is_set()
             if waits > 0:
                 await self._rest(flight, waits)
-                current = await self._reload(flight)
+                if flight.nudge.is_set() or self._context.clock.now() - flight.read_at >= REREAD_SECONDS:
+                    current = await self._reload(flight)
         self._context.figures.leases_lost += 1
         return False
 
@@ -105,6 +117,7 @@ class Reconciler:
             nudged.cancel()
 
     async def _reload(self, flight: Flight) -> ObjectRow | None:
+        flight.read_at = self._context.clock.now()
         return await self._context.read(lambda: self._context.store.reload(flight.lease))
 
     async def _release(self, flight: Flight, row: ObjectRow, plan: Plan) -> None:
