@@ -45,7 +45,7 @@ class Committer:
         while self._waiting or self._releasing:
             batch = _take(self._waiting, self._context.settings.batch_max)
             releases = _take(self._releasing, self._context.settings.batch_max)
-            futures: list[asyncio.Future[Any]] = [future for _, future in (*batch, *releases)]
+            futures: list[asyncio.Future[Any]] = [*(one[1] for one in batch), *(one[1] for one in releases)]
             try:
                 results = await self._write([commit for commit, _ in batch], [release for release, _ in releases])
             except BaseException as error:

@@ -27,8 +27,8 @@ async def execute(
     limit = min(context.settings.action_seconds, lease_left - LEASE_MARGIN_SECONDS)
     if limit <= 0:
         return {}
-    if len(actions) == 1:
-        results = [await _one(context, row, actions[0], limit)]
+    if len(actions) == 1 or all(_is_at_once(context, action) for action in actions):
+        results = [await _one(context, row, action, limit) for action in actions]
     else:
         results = list(await asyncio.gather(*(_one(context, row, action, limit) for action in actions)))
     return {action.key: failure for action, failure in zip(actions, results, strict=True) if failure is not None}
@@ -40,8 +40,11 @@ async def _one(context: Context, row: ObjectRow, action: Action, limit: float) -
     part = action.key.split("/", 1)[1].split("-", 1)[0].split("/", 1)[0]
     context.failpoint(f"{verb}:before:{part}")
     try:
-        async with asyncio.timeout(limit):
+        if _is_at_once(context, action):
             await _call(context, action)
+        else:
+            async with asyncio.timeout(limit):
+                await _call(context, action)
     except TimeoutError:
         failure = Failure(
             ErrorClass.PROVIDER_ERROR, f"{action.provider} did not answer the {verb} within {limit:.1f} s", True
@@ -64,6 +67,11 @@ async def _one(context: Context, row: ObjectRow, action: Action, limit: float) -
         cls=failure.error_class,
     )
     return failure
+
+
+def _is_at_once(context: Context, action: Action) -> bool:
+    provider = context.providers.get(action.provider)
+    return provider is None or provider.capabilities.at_once
 
 
 async def _call(context: Context, action: Action) -> None:

@@ -16,12 +16,14 @@ class Capabilities:
     """`late_arrival_seconds`: how long after a caller gave up a create may still take effect.
     `list_lag_seconds`: how far observations may be behind reality. Both 0: one Absent is proof.
     `kinds`: the kinds of Want it takes. `scope`: only replicas in this scope may drive it.
+    `at_once`: its verbs answer from memory and never wait, so the engine need not guard them against silence.
     """
 
     scope: str
     kinds: frozenset[str]
     late_arrival_seconds: float = 0.0
     list_lag_seconds: float = 0.0
+    at_once: bool = False
 
     @property
     def gone_after_seconds(self) -> float:

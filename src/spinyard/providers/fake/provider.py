@@ -33,7 +33,7 @@ class FakeProvider:
     ) -> None:
         self.name = name
         self.capabilities = Capabilities(
-            scope, frozenset({"process", "directory"}), late_arrival_seconds, list_lag_seconds
+            scope, frozenset({"process", "directory"}), late_arrival_seconds, list_lag_seconds, at_once=faults is None
         )
         self._world = world
         self._clock = clock
@@ -44,7 +44,7 @@ class FakeProvider:
         self.underway: Counter[str] = Counter()
         """keys with a request to make something that may still take effect after its caller gave up"""
         self.answers = True
-        """False: nothing answers at all, as while it restarts"""
+        """False: nothing answers at all, as while it restarts (only with `faults`)"""
 
     async def ensure(self, key: ResourceKey, want: Want) -> None:
         self._world.watch("asked", key)

@@ -43,7 +43,7 @@ class FakeProxy:
         watch: Callable[[str, str], None] = lambda effect, key: None,
     ) -> None:
         self.name = "proxy"
-        self.capabilities = Capabilities("host:fake", frozenset({"route", "endpoint"}))
+        self.capabilities = Capabilities("host:fake", frozenset({"route", "endpoint"}), at_once=faults is None)
         self.entries: dict[ResourceKey, Entry] = {}
         self.up = True
         self._clock = clock
