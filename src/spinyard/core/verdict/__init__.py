@@ -1,0 +1,17 @@
+"""The judge: is the new side worse than the old one? Asked after every request if one likes, without inflating errors.
+
+    evidence = Evidence(margin=0.05)                                  # kept in the status of who is judged
+    evidence = fold(evidence, Increment(step, old, new))              # once for each usable measurement
+    judgement = judge(evidence, alpha=0.01)                           # as often as one likes
+
+The method, what it may be trusted for and where it ends: docs/judge.md. It must never decide on missing data: who has
+no measurement folds nothing, and evidence without both sides is worth 1, which decides nothing.
+"""
+
+from __future__ import annotations
+
+from spinyard.core.verdict.counts import Counts, Increment
+from spinyard.core.verdict.evidence import Evidence, fold
+from spinyard.core.verdict.judge import ALPHA_MIN, Judgement, Verdict, judge, judge_split
+
+__all__ = ["ALPHA_MIN", "Counts", "Evidence", "Increment", "Judgement", "Verdict", "fold", "judge", "judge_split"]

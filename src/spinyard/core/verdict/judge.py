@@ -1,0 +1,145 @@
+"""From evidence to a verdict, with its reason and what is still needed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spinyard.core.verdict.counts import Counts
+from spinyard.core.verdict.evidence import BLOCK_MIN, RATIOS, Evidence, guessed_rates
+from spinyard.core.verdict.stakes import divergence, log_sum, nearest
+
+ALPHA_MIN = 1e-4
+NEEDS_MAX = 10_000_000
+
+
+class Verdict(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    ERROR = "error"
+    """the last measurement cannot be used: it went backwards, or is not a count"""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`log_e_fail`, `log_e_pass`: natural logarithms of the two e-values; `bound`: what one of them must reach.
+    `needs`: about how many more requests on the new side would decide, if both sides go on as now; None: not
+    foreseeable.
+    """
+
+    verdict: Verdict
+    why: str
+    old: Counts
+    new: Counts
+    margin: float
+    alpha: float
+    log_e_fail: float
+    log_e_pass: float
+    bound: float
+    needs: int | None = None
+
+
+def judge(evidence: Evidence, *, alpha: float) -> Judgement:
+    """Pass when "worse by the margin or more" is refuted; else fail when "not worse" is refuted. Each error rate is at
+    most alpha however often this is asked. ValueError when alpha is not in ALPHA_MIN .. 0.5.
+    """
+    if not ALPHA_MIN <= alpha <= 0.5:
+        raise ValueError(f"alpha must be between {ALPHA_MIN} and 0.5, it is {alpha}")
+    bound = math.log(1.0 / alpha)
+    log_e_fail, log_e_pass = evidence.worse.log_total, evidence.not_worse.log_total
+    needs: int | None = None
+    if evidence.problem:
+        verdict = Verdict.ERROR
+    elif log_e_pass >= bound:
+        verdict = Verdict.PASS
+    elif log_e_fail >= bound:
+        verdict = Verdict.FAIL
+    else:
+        verdict, needs = Verdict.INCONCLUSIVE, _needs(evidence, bound)
+    why = _why(verdict, evidence, needs, is_worse=log_e_fail >= bound)
+    old, new, margin = evidence.old, evidence.new, evidence.margin
+    return Judgement(verdict, why, old, new, margin, alpha, log_e_fail, log_e_pass, bound, needs)
+
+
+def judge_split(asked_share: float, old: Counts, new: Counts, *, alpha: float) -> tuple[bool, float]:
+    """(the split is not the one asked for, log E), of the counts of one step so far. Two-sided and anytime-valid for
+    requests that are placed independently: a Beta(1/2, 1/2) mixture against the binomial.
+    """
+    total = old.requests + new.requests
+    if total <= 0 or not 0.0 < asked_share < 1.0 or min(old.requests, new.requests) < 0:
+        return False, 0.0
+    mixture = math.lgamma(new.requests + 0.5) + math.lgamma(old.requests + 0.5) - math.lgamma(total + 1)
+    null = new.requests * math.log(asked_share) + old.requests * math.log1p(-asked_share)
+    log_e = mixture - math.log(math.pi) - null
+    return log_e >= math.log(1.0 / alpha), log_e
+
+
+def _needs(evidence: Evidence, bound: float) -> int | None:
+    """More requests on the new side until one of the e-values is expected at the bound."""
+    exposure = _exposure(evidence)
+    both, p_old, p_new = guessed_rates(evidence)
+    q_both = nearest(exposure, 1.0, both, both, evidence.margin)
+    q_apart = nearest(exposure, 1.0, p_old, p_new, evidence.margin) if p_new < p_old + evidence.margin else 0.0
+    gains_pass = (
+        _gain(p_old, p_new, both, both, q_both, evidence.margin, exposure),
+        _gain(p_old, p_new, p_old, p_new, q_apart, evidence.margin, exposure) if q_apart else 0.0,
+    )
+    share = 1.0 / (1.0 + exposure)
+    failures = p_new + p_old * exposure
+    gains_fail = tuple(p_new * math.log(r) - failures * math.log1p(share * (r - 1.0)) for r in RATIOS)
+    ways = (
+        _until((*evidence.not_worse.logs, evidence.not_worse.log_kept), (*gains_pass, 0.0), bound),
+        _until((*evidence.worse.logs, evidence.worse.log_kept), (*gains_fail, 0.0), bound),
+    )
+    shortest = min((n for n in ways if n is not None), default=None)
+    return None if shortest is None else max(1, shortest, BLOCK_MIN - evidence.open_new.requests)
+
+
+def _exposure(evidence: Evidence) -> float:
+    """Requests on the old side for one on the new, at the present step; even when nothing is known."""
+    old, new = evidence.step_old.requests, evidence.step_new.requests
+    return (old + 1.0) / (new + 1.0)
+
+
+def _gain(p_old: float, p_new: float, a: float, b: float, q: float, margin: float, exposure: float) -> float:
+    """Mean growth for one request on the new side of the likelihood ratio of (a, b) to (q, q + margin)."""
+    old = divergence(p_old, q) - divergence(p_old, a)
+    return exposure * old + divergence(p_new, q + margin) - divergence(p_new, b)
+
+
+def _until(logs: tuple[float, ...], gains: tuple[float, ...], bound: float) -> int | None:
+    def reaches(requests: float) -> bool:
+        return log_sum(tuple(log + requests * gain for log, gain in zip(logs, gains, strict=True))) >= bound
+
+    if max(gains) <= 0.0 or not reaches(NEEDS_MAX):
+        return None
+    low, high = 0, NEEDS_MAX
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    return high
+
+
+def _why(verdict: Verdict, evidence: Evidence, needs: int | None, *, is_worse: bool) -> str:
+    old, new = evidence.old, evidence.new
+    seen = (
+        f"new {new.failures} of {new.requests} failed ({new.rate:.2%}), "
+        f"old {old.failures} of {old.requests} ({old.rate:.2%}), margin {evidence.margin:.2%}"
+    )
+    if evidence.steps > 1:
+        seen += f", over {evidence.steps} steps, each compared within itself"
+    match verdict:
+        case Verdict.ERROR:
+            return f"the last measurement cannot be used: {evidence.problem}"
+        case Verdict.PASS if is_worse:
+            return f"worse, but by less than the margin: {seen}"
+        case Verdict.PASS:
+            return f"not worse by the margin: {seen}"
+        case Verdict.FAIL:
+            return f"worse: {seen}"
+        case Verdict.INCONCLUSIVE if needs is None:
+            return f"not decided: {seen}; the rates are too near to the margin to foresee when"
+        case Verdict.INCONCLUSIVE:
+            return f"not decided: {seen}; needs about {needs} more requests on the new side"
