@@ -20,7 +20,7 @@ def alter(store: SqlStore, statement: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "kind = 'WarmPool'",
+        "kind = 'Rollout'",
         'spec = \'{"replicas": "many"}\'',
         "template_digest = 'sha256:newer'",
     ],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.spec import Kind, Probe
+from spinyard.core.spec import Kind, Probe, WarmPoolSpec
 from spinyard.core.want import RouteWant
 
 
@@ -136,7 +136,15 @@ class LookObject:
     name: str
 
 
-Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject
+@dataclass(frozen=True, slots=True)
+class LookPool:
+    """A pool as one who wants a member sees it. Answer: PoolView or None."""
+
+    pool: Uid
+    warm_state: str
+
+
+Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject | LookPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +201,20 @@ class ObjectBrief:
     deleting: bool
 
 
-Answer = Observed | ProbeResult | Children | ObjectBrief | None
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """`warm`: claimable members of the present template. `held`: live members, claimed ones too. `waiting`: claims that
+    have no member yet."""
+
+    uid: Uid
+    spec: WarmPoolSpec
+    deleting: bool
+    warm: int
+    held: int
+    waiting: int
+
+
+Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | None
 
 
 @dataclass(frozen=True, slots=True)

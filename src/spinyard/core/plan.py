@@ -10,7 +10,7 @@ from typing import Literal
 
 from spinyard.core.actions import Action
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.spec import Kind, ObjectSpec
+from spinyard.core.spec import ClaimPart, Kind, ObjectSpec
 from spinyard.core.want import Want
 
 
@@ -77,13 +77,32 @@ class CreateChild:
 
 @dataclass(frozen=True, slots=True)
 class DeleteChild:
-    """Sets the child's deletion wish, if it is not set. `why` becomes its event."""
+    """Sets the child's deletion wish, if it is not set and the child is still ours: a pool's member that was claimed
+    meanwhile belongs to the claim. `why` becomes its event."""
 
     uid: Uid
     why: str
 
 
-ChildChange = CreateChild | DeleteChild
+@dataclass(frozen=True, slots=True)
+class WakeChild:
+    """It may go on: due now."""
+
+    uid: Uid
+
+
+@dataclass(frozen=True, slots=True)
+class BindMember:
+    """Take the oldest child of `pool` that is in `state` and of `template_digest`: in one conditional update it becomes
+    ours, with `part` in its spec. When there is none, nothing happens; the next pass sees whether it has a child."""
+
+    pool: Uid
+    state: str
+    template_digest: Digest
+    part: ClaimPart
+
+
+ChildChange = CreateChild | DeleteChild | WakeChild | BindMember
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class Kind(StrEnum):
     SERVICE = "Service"
     SPIN = "Spin"
     JOB = "Job"
+    WARM_POOL = "WarmPool"
+    CLAIM = "Claim"
 
 
 # -- probes ------------------------------------------------------------------------------------------------------
@@ -234,6 +236,28 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OnClaim:
+    """Run once in a member when it is claimed, before anything is routed to it. Exactly one of the two."""
+
+    exec: Exec | None = None
+    http_get: HttpGet | None = None
+    timeout_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPart:
+    """What a claim brings to the member it gets. `files`: (name, content), written into the claim directory; `env` goes
+    into `claim.json` there. `host`: the name under which the member is routed, empty for a pool without a route."""
+
+    claim_uid: str
+    claim_name: str
+    host: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    on_claim: OnClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SpinSpec:
     """`service_uid` owns shared directories and the cluster; `cluster` empty means: not routed. `run_to_exit`: a
     Job's."""
@@ -246,6 +270,11 @@ class SpinSpec:
     run_to_exit: bool = False
     job_timeout_seconds: float | None = None
     ttl_seconds: float | None = None
+    pool_uid: str = ""
+    """a member of that pool, claimed or not: it counts against `pool_max` as long as it lives"""
+    pool_max: int = 0
+    claim: ClaimPart | None = None
+    """set when it is claimed, once and for good"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,4 +296,51 @@ class NamedTemplateSpec:
     template_digest: Digest = Digest("")
 
 
-ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec
+@dataclass(frozen=True, slots=True)
+class PoolWindow:
+    """From each firing of `cron` (five fields, UTC) for `duration_seconds`, these bounds hold instead of the pool's."""
+
+    cron: str
+    duration_seconds: float
+    min: int
+    max: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarmPoolSpec:
+    """`min` members are kept warm; members and claimed instances together are never more than `max`. A member is
+    replaced when it is older than `freshness_seconds`; members above `min` go when idle for `max_idle_seconds`.
+    `replace_stale`: members of an older template are replaced (they are never claimable). `host_suffix`: a claim is
+    routed under `<claim>.<host_suffix>`; empty: not routed."""
+
+    owner: str = ""
+    template_digest: Digest = Digest("")
+    template_ref: str = ""
+    min: int = 1
+    max: int = 10
+    windows: tuple[PoolWindow, ...] = ()
+    max_idle_seconds: float | None = None
+    freshness_seconds: float | None = None
+    replace_stale: bool = True
+    host_suffix: str = ""
+    route_port: str = ""
+    on_claim: OnClaim | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSpec:
+    """`expires_at` moves with each renewal; None: never. `wait_seconds`: how long it may wait while the pool is at its
+    maximum; 0: not at all."""
+
+    pool: str
+    pool_uid: str = ""
+    owner: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    ttl_seconds: float | None = None
+    expires_at: float | None = None
+    wait_seconds: float = 0.0
+    host: str = ""
+
+
+ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec

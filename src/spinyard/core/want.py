@@ -38,6 +38,15 @@ class DirectoryWant(msgspec.Struct, frozen=True, tag="directory", kw_only=True):
     name: str
 
 
+class FileWant(msgspec.Struct, frozen=True, tag="file", kw_only=True):
+    """One small file in a directory that exists. Another content replaces it, in one rename."""
+
+    directory: str
+    """the key of its DirectoryWant"""
+    name: str
+    content: str
+
+
 class EndpointState(StrEnum):
     ACTIVE = "active"
     UNHEALTHY = "unhealthy"
@@ -51,6 +60,8 @@ class EndpointWant(msgspec.Struct, frozen=True, tag="endpoint", kw_only=True):
     port: int
     state: EndpointState = EndpointState.ACTIVE
     spin: str = ""
+    host: str = ""
+    """in a cluster whose route has `by_host`: gets exactly the requests for this host name"""
     probe_port: int = 0
     """where the data plane's own health check goes; 0: to `port`"""
 
@@ -65,6 +76,8 @@ class RouteWant(msgspec.Struct, frozen=True, tag="route", kw_only=True):
     timeout_seconds: float = 0.0
     http2: bool = False
     service: str = ""
+    by_host: bool = False
+    """each endpoint has a host name of its own (subset load balancing, no fallback); `hosts` is one `*.suffix`"""
 
 
-Want = ProcessWant | DirectoryWant | EndpointWant | RouteWant
+Want = ProcessWant | DirectoryWant | FileWant | EndpointWant | RouteWant

@@ -8,6 +8,7 @@ from typing import assert_never
 import yaml
 
 from spinyard.core.spec import (
+    ClaimSpec,
     EnvVar,
     External,
     HttpGet,
@@ -23,6 +24,7 @@ from spinyard.core.spec import (
     SmokeTest,
     SpinSpec,
     TemplateSpec,
+    WarmPoolSpec,
 )
 from spinyard.manifest.objects import API_VERSION
 from spinyard.manifest.scalars import bytes_text, cores_text, plain_number, timestamp_text
@@ -54,11 +56,44 @@ def _spec(spec: ObjectSpec, template: TemplateSpec | None) -> Fields:
             return _given({"owner": spec.owner}) | (_template(template) if template else {})
         case SpinSpec():
             return _spin(spec, template)
+        case WarmPoolSpec():
+            return _pool(spec, template)
+        case ClaimSpec():
+            return _claim(spec)
         case _:
             assert_never(spec)
 
 
-def _source(spec: ServiceSpec | JobSpec, template: TemplateSpec | None) -> Fields:
+def _pool(spec: WarmPoolSpec, template: TemplateSpec | None) -> Fields:
+    return _given(
+        {
+            "owner": spec.owner,
+            "min": spec.min,
+            "max": spec.max,
+            "schedule": [
+                {"cron": w.cron, "duration": w.duration_seconds, "min": w.min, "max": w.max} for w in spec.windows
+            ],
+            "maxIdle": spec.max_idle_seconds,
+            "freshness": spec.freshness_seconds,
+            "hostSuffix": spec.host_suffix,
+        }
+    ) | _source(spec, template)
+
+
+def _claim(spec: ClaimSpec) -> Fields:
+    return _given(
+        {
+            "pool": spec.pool,
+            "owner": spec.owner,
+            "env": dict(spec.env),
+            "ttl": spec.ttl_seconds,
+            "wait": spec.wait_seconds,
+            "host": spec.host,
+        }
+    )
+
+
+def _source(spec: ServiceSpec | JobSpec | WarmPoolSpec, template: TemplateSpec | None) -> Fields:
     if spec.template_ref:
         return {"templateRef": {"name": spec.template_ref}}
     return {"template": _template(template)} if template else {}

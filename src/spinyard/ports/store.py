@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.observed import Children, ObjectBrief
-from spinyard.core.plan import Plan, Resource
+from spinyard.core.observed import Children, ObjectBrief, PoolView
+from spinyard.core.plan import BindMember, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 
@@ -109,6 +109,7 @@ class NewObject:
     annotations: Mapping[str, str] = field(default_factory=dict)
     wake: bool = True
     """False for kinds that nobody drives (Template)"""
+    owner_uid: Uid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,10 @@ class Transaction(Protocol):
 
     def put_key(self, record: KeyRecord) -> None: ...
 
+    def bind_member(self, claim: Uid, change: BindMember) -> Uid | None:
+        """The member that now belongs to the claim, or None when there was none to have (or it has one)."""
+        ...
+
     def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
         """For the sweep and for retained directories that a person removed."""
         ...
@@ -238,6 +243,10 @@ class Store(Protocol):
 
     def brief(self, kind: Kind, namespace: str, name: str) -> ObjectBrief | None:
         """*read*. The newest object of that name, a finished one only when no live one exists."""
+        ...
+
+    def pool(self, uid: Uid, *, warm_state: str) -> PoolView | None:
+        """*read*. None when there is no live pool of that uid."""
         ...
 
     def next_due(self, *, now: float) -> float | None:

@@ -12,7 +12,17 @@ import sqlalchemy as sa
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.plan import Reservation, Resource
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import JobSpec, Kind, NamedTemplateSpec, ObjectSpec, ServiceSpec, SpinSpec, TemplateSpec
+from spinyard.core.spec import (
+    ClaimSpec,
+    JobSpec,
+    Kind,
+    NamedTemplateSpec,
+    ObjectSpec,
+    ServiceSpec,
+    SpinSpec,
+    TemplateSpec,
+    WarmPoolSpec,
+)
 from spinyard.core.want import Want
 from spinyard.ports.store import StoredObject
 
@@ -23,6 +33,8 @@ _SPECS: Mapping[str, msgspec.json.Decoder[ObjectSpec]] = {
     Kind.SERVICE: msgspec.json.Decoder(ServiceSpec),
     Kind.SPIN: msgspec.json.Decoder(SpinSpec),
     Kind.JOB: msgspec.json.Decoder(JobSpec),
+    Kind.WARM_POOL: msgspec.json.Decoder(WarmPoolSpec),
+    Kind.CLAIM: msgspec.json.Decoder(ClaimSpec),
 }
 _TEMPLATE = msgspec.json.Decoder(TemplateSpec)
 _WANT: msgspec.json.Decoder[Want] = msgspec.json.Decoder(Want)
@@ -55,6 +67,10 @@ def json_text(value: object) -> str:
 
 def label_pairs(labels: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(labels.items() if isinstance(labels, Mapping) else labels))
+
+
+def decode_spec(kind: Kind, text: str) -> ObjectSpec:
+    return _SPECS[kind].decode(text)
 
 
 def decode_template(text: str) -> TemplateSpec:

@@ -13,9 +13,10 @@ import msgspec
 import sqlalchemy as sa
 
 from spinyard.core.ids import Uid
-from spinyard.core.plan import CreateChild, DeleteChild, Reservation, Resource
+from spinyard.core.plan import BindMember, CreateChild, DeleteChild, Reservation, Resource, WakeChild
 from spinyard.core.row import ObjectRow
 from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
+from spinyard.store import pools
 from spinyard.store.codec import Templates, json_text, label_pairs
 from spinyard.store.commit_sql import FIRST_STATE, CommitStatements
 from spinyard.store.dialect import Words, is_poison
@@ -30,6 +31,7 @@ class Committer:
     def __init__(self, sessions: Sessions, words: Words, templates: Templates) -> None:
         self._sessions = sessions
         self._sql = CommitStatements(words)
+        self._pools = pools.PoolStatements(words)
         self._templates = templates
 
     def commit(self, batch: Sequence[Commit], *, now: float) -> list[CommitResult]:
@@ -131,6 +133,10 @@ class Committer:
         self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float
     ) -> tuple[set[str], dict[str, tuple[str, ...]]]:
         """Uids that were really created, and (kind, namespace, name, state) of those now really to be deleted."""
+        self._bind_members(connection, applied, seq, now)
+        woken = sorted({ch.uid for c in applied for ch in c.plan.children if isinstance(ch, WakeChild)})
+        if woken:
+            connection.execute(self._sql.wake_children, {"uids": json_text(woken), "now": now})
         new = [(c.row, change) for c in applied for change in c.plan.children if isinstance(change, CreateChild)]
         old = [(c.row, change) for c in applied for change in c.plan.children if isinstance(change, DeleteChild)]
         created: set[str] = set()
@@ -153,6 +159,16 @@ class Committer:
             for uid, *facts in connection.execute(self._sql.delete_children, parameters).all():
                 deleted[uid] = tuple(facts)
         return created, deleted
+
+    def _bind_members(self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float) -> None:
+        for commit in applied:
+            for change in commit.plan.children:
+                if isinstance(change, BindMember):
+                    bound = pools.bind(connection, self._pools, commit.row.uid, change, seq=seq, now=now)
+                    if bound is not None:
+                        # The pool counts one less, the claim one more: both look.
+                        owners = json_text([(uid, 0, 0) for uid in sorted((change.pool, commit.row.uid))])
+                        connection.execute(self._sql.wake_owners, {"rows": owners, "now": now})
 
     def _write_resources(self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float) -> None:
         last = {resource.key: (c.row.uid, resource) for c in applied for resource in c.plan.resources}
@@ -289,7 +305,7 @@ def _events_of(
             if change.uid in created:
                 kin = (change.uid, change.kind, row.namespace, change.name, row.uid)
                 yield (*kin, "Normal", "Created", f"wanted by {row.kind} {row.name}", actor, FIRST_STATE)
-        elif change.uid in deleted:
+        elif isinstance(change, DeleteChild) and change.uid in deleted:
             kind, namespace, name, state = deleted[change.uid]
             kin_facts = (change.uid, kind, namespace, name, row.uid)
             yield (*kin_facts, "Normal", "DeletionRequested", _clean(change.why), actor, state)

@@ -100,6 +100,10 @@ class CommitStatements:
             "AND objects.owner_uid = b.owner_uid AND objects.delete_at IS NULL AND objects.finished = 0 "
             "RETURNING objects.uid, objects.kind, objects.namespace, objects.name, objects.state"
         )
+        self.wake_children = sa.text(
+            f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = {words.least}(COALESCE(wake_at, :now), :now) "
+            f"WHERE uid IN {words.values('uids')} AND finished = 0"
+        )
         columns = ", ".join(name for name, _ in _RESOURCE)
         changed = ("provider", "kind", "wanted", "stored_want", "gone_after_seconds", "absent_at", "closed_at",
                    "retained", "commit_seq")  # fmt: skip

@@ -26,6 +26,7 @@ from spinyard.store.codec import (
     row_from,
 )
 from spinyard.store.dialect import Words
+from spinyard.store.pools import PoolStatements
 
 PARENT_PAUSE_SECONDS = 0.05
 """a parent runs at most once in this time, however many children want it"""
@@ -34,6 +35,7 @@ PARENT_PAUSE_SECONDS = 0.05
 class LeaseStatements:
     def __init__(self, words: Words, known: str) -> None:
         """`known`: a condition that is true for rows of kinds and states this code can drive."""
+        self.pools = PoolStatements(words)
         lease = (("uid", "text"), ("token", "int"))
         by_due = words.by_index("ix_objects_due")
         due = f"finished = 0 AND wake_at IS NOT NULL AND wake_at <= :now AND lease_until <= :now AND {known}"

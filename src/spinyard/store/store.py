@@ -9,14 +9,14 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from spinyard.core.ids import ResourceKey, Uid
-from spinyard.core.observed import Children, ObjectBrief
+from spinyard.core.observed import Children, ObjectBrief, PoolView
 from spinyard.core.plan import Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
 from spinyard.errors import Conflict
 from spinyard.ports.store import Commit, CommitResult, Lease, StoredEvent, Transaction
 from spinyard.store import leases as lease_rows
-from spinyard.store import prune, views
+from spinyard.store import pools, prune, views
 from spinyard.store.codec import Templates, json_text
 from spinyard.store.commit import Committer
 from spinyard.store.dialect import is_poison, open_database
@@ -26,7 +26,9 @@ from spinyard.store.transaction import SqlTransaction
 
 T = TypeVar("T")
 
-DRIVEN: Mapping[str, frozenset[str] | None] = {Kind.SERVICE: None, Kind.SPIN: None, Kind.JOB: None}
+DRIVEN: Mapping[str, frozenset[str] | None] = dict.fromkeys(
+    (Kind.SERVICE, Kind.SPIN, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM)
+)
 
 
 class SqlStore:
@@ -57,6 +59,7 @@ class SqlStore:
         self._templates = Templates()
         self._leases = lease_rows.LeaseStatements(words, lease_rows.known_condition(known))
         self._views = views.ViewStatements(words)
+        self._pools = pools.PoolStatements(words)
         self._prune = prune.PruneStatements(words)
         self._committer = Committer(self._sessions, words, self._templates)
 
@@ -109,6 +112,10 @@ class SqlStore:
     def brief(self, kind: Kind, namespace: str, name: str) -> ObjectBrief | None:
         with self._sessions.read() as connection:
             return views.brief(connection, self._views, kind, namespace, name)
+
+    def pool(self, uid: Uid, *, warm_state: str) -> PoolView | None:
+        with self._sessions.read() as connection:
+            return pools.pool(connection, self._pools, uid, warm_state)
 
     def next_due(self, *, now: float) -> float | None:
         with self._sessions.read() as connection:

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
+from spinyard.core.plan import BindMember
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 from spinyard.errors import Conflict, InvalidInput, KeyReused, NotFound, SystemFailure
 from spinyard.ports.store import KeyRecord, NewObject, StoredObject
+from spinyard.store import pools
 from spinyard.store.codec import (
     STORED_COLUMNS,
     Templates,
@@ -42,6 +44,7 @@ class SqlTransaction:
     ) -> None:
         self._connection = connection
         self._statements = statements
+        self._pools = statements.pools
         self._cache = cache
         self._now = now
         self._driven = driven
@@ -136,6 +139,7 @@ class SqlTransaction:
                 name=new.name,
                 state=new.state,
                 template_digest=new.template_digest,
+                owner_uid=new.owner_uid,
                 spec=json_text(new.spec),
                 status=new.status.decode(),
                 labels=json_text(label_pairs(new.labels)),
@@ -230,6 +234,16 @@ class SqlTransaction:
                 "this Idempotency-Key was used with another request", next_step="use a new key for a new request"
             )
         self._connection.execute(keys.update().where(keys.c.key == record.key).values(values))
+
+    def bind_member(self, claim: Uid, change: BindMember) -> Uid | None:
+        seq = self._begin_write()
+        bound = pools.bind(self._connection, self._pools, claim, change, seq=seq, now=self._now)
+        if bound is None:
+            return None
+        # The pool counts one less now, and fills up again.
+        self._connection.execute(self._statements.wake, {"uids": json_text([change.pool]), "now": self._now})
+        self._tell(Uid(bound.uid), "Normal", "Claimed", f"claimed by {change.part.claim_name}", "claim")
+        return Uid(bound.uid)
 
     def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
         """What was retained is no longer: the closed row stays as any other, until it is pruned."""
