@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -12,27 +14,37 @@ from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from types import FrameType
+
+from rich.markup import escape
 
 from examples.gallery.show import Show
 from examples.gallery.stage import FILE, BrokenPromise, Json, Stage, free_gateway
+from spinyard.errors import SpinyardError
 from spinyard.testing.load import LoadSpec, Mix, MixEntry
 from spinyard.testing.load_process import LoadProcess
 from spinyard.testing.load_result import LoadResult
 
 RATE = 60.0
 LOAD_SECONDS_MAX = 120.0
+# The life of a spin, in order; the one that is killed passes through `failed`.
+STATES = ["planned", "provisioning", "bootstrapping", "registering", "failed", "draining", "terminating", "cleaning"]
+STOPPED = 130  # as a shell says it of a program that Ctrl-C ended
+
+
+class Stopped(Exception):
+    """Ctrl-C, or a polite kill."""
 
 
 class Demo:
     def __init__(self, stage: Stage, show: Show) -> None:
         self.stage = stage
         self.show = show
-        self.installation = ""
         self.load: LoadProcess | None = None
-        self._ticked = 0.0
 
     def play(self) -> LoadResult:
         self._step("start keeper, server and Envoy", self._start)
+        self.show.follow(self.stage.glance)
         self._step("gallery: 3 instances", self._up)
         self._start_load()
         self._step("steady load", lambda: self._steady(2.0))
@@ -50,8 +62,8 @@ class Demo:
 
     def _start(self) -> str:
         self.stage.start()
-        self.installation = self.stage.installation()
-        return f"gateway http://{self.stage.gateway}"
+        self.stage.remember_installation()
+        return f"gateway {self.stage.gateway}"
 
     def _up(self) -> str:
         self.stage.spinyard("up", "-f", str(FILE), "--timeout", "40", timeout=60)
@@ -63,9 +75,8 @@ class Demo:
         self.load.set_phase("steady")
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self._tick()
             time.sleep(0.1)
-        return f"{RATE:g} requests/s, open loop, GET and POST"
+        return f"{RATE:g} requests/s, GET and POST"
 
     def _kill_instance(self) -> str:
         assert self.load is not None
@@ -77,9 +88,9 @@ class Demo:
             alive = {spin["metadata"]["uid"] for spin in self.stage.spins() if spin["status"]["state"] == "serving"}
             return victim["metadata"]["uid"] not in alive and len(alive) == 3
 
-        took = self.stage.wait("three instances serve again", replaced, 20, self._tick)
+        took = self.stage.wait("three instances serve again", replaced, 20)
         self.stage.remember_ports()
-        return f"{victim['metadata']['name']} was killed; three serve again after {took:.1f} s"
+        return f"three serve again after {took:.1f} s"
 
     def _roll(self) -> str:
         assert self.load is not None
@@ -94,8 +105,8 @@ class Demo:
             new = [s for s in spins if s["status"]["state"] == "serving" and s["metadata"]["uid"] not in before]
             return len(new) == 3 and len(spins) == 3
 
-        self.stage.wait("all instances are of version 2", rolled, 40, self._tick)
-        return f"surge 1, unavailable 0: {time.monotonic() - began:.1f} s"
+        self.stage.wait("all instances are of version 2", rolled, 40)
+        return f"surge 1, unavailable 0; {time.monotonic() - began:.1f} s"
 
     def _version_2(self) -> Path:
         """Beside the original, because its working directory is relative to the file."""
@@ -114,8 +125,8 @@ class Demo:
             new = self.stage.server_pid()
             return new not in (0, old) and self.stage.client.is_ready()
 
-        took = self.stage.wait("the control plane is back", back, 20, self._tick)
-        return f"pid {old} -> {self.stage.server_pid()}, back by itself after {took:.1f} s"
+        took = self.stage.wait("the control plane is back", back, 20)
+        return f"back by itself after {took:.1f} s"
 
     def _scale(self, replicas: int) -> str:
         assert self.load is not None
@@ -128,20 +139,23 @@ class Demo:
             spins = self.stage.spins()
             return len(spins) == replicas and all(spin["status"]["state"] == "serving" for spin in spins)
 
-        self.stage.wait(f"{replicas} instances serve", there, 30, self._tick)
+        self.stage.wait(f"{replicas} instances serve", there, 30)
         return f"{time.monotonic() - began:.1f} s"
 
     def delete(self) -> list[str]:
         left: list[str] = []
 
-        def act() -> str:
-            nonlocal left
+        def delete() -> str:
             began = time.monotonic()
             self.stage.spinyard("delete", "service", "gallery", "--wait", timeout=60)
-            left = self.stage.left(self.installation)
-            return f"{time.monotonic() - began:.1f} s, looked for in /proc, ports, files, Envoy and the ledger"
+            return f"{time.monotonic() - began:.1f} s"
 
-        self._step("delete, and look for what is left", act)
+        def look() -> str:
+            left.extend(self.stage.left())
+            return "/proc, ports, files, Envoy, ledger"
+
+        self._step("delete the service", delete)
+        self._step("look for what is left", look)
         return left
 
     # -- helpers -------------------------------------------------------------------------------------------------------
@@ -184,7 +198,7 @@ class Demo:
             seconds=LOAD_SECONDS_MAX,
             mix=Mix(requests=requests, variables={"photo": photos}),
         )
-        self.load = LoadProcess(spec, self.stage.home / "load.json")
+        self.load = LoadProcess(spec, self.stage.home / "load.json", self.show.on_load)
 
     def _photos(self) -> list[Json]:
         import http.client
@@ -194,13 +208,6 @@ class Demo:
         connection.request("GET", "/photos", headers={"Host": "gallery.localhost"})
         listed = json.loads(connection.getresponse().read())
         return list(listed["items"])
-
-    def _tick(self) -> None:
-        """The picture, ten times a second at most; the server may be away."""
-        if time.monotonic() - self._ticked < 0.1 or self.load is None:
-            return
-        self._ticked = time.monotonic()
-        self.show.update(self.load.latest, self.stage.spins())
 
 
 def report(demo: Demo, result: LoadResult, left: list[str], records: list[Json]) -> bool:
@@ -224,8 +231,10 @@ def report(demo: Demo, result: LoadResult, left: list[str], records: list[Json])
         ],
     )
     for line in (other if failed else [])[:10] + left[:10]:
-        demo.show.console.print(f"    [red]{line}[/]")
-    demo.show.durations("Where the time of a spin went", durations(records))
+        demo.show.say(f"    [red]{escape(line)}[/]")
+    if result.failures_not_kept:
+        demo.show.say(f"    [red]and {result.failures_not_kept} failures more than the load keeps[/]")
+    demo.show.durations("Where the time of the spins went", durations(records))
     return good
 
 
@@ -234,15 +243,16 @@ def is_clean(record: Json) -> bool:
     return record["status"]["state"] == "terminated" and conditions.get("CleanupVerified") == "True"
 
 
-def durations(records: list[Json]) -> list[tuple[str, float, float]]:
-    """(state, mean ms, worst ms) of the time spent in each state on the way up and on the way down."""
+def durations(records: list[Json]) -> list[tuple[str, int, float, float]]:
+    """(state, spins, mean ms, worst ms) of the time spent in each state on the way up and on the way down."""
     spent: dict[str, list[float]] = defaultdict(list)
     for record in records:
         timeline = record["status"].get("timeline") or []
         for here, after in pairwise(timeline):
             if here["state"] not in ("serving", "ready"):
                 spent[here["state"]].append((seconds_of(after["at"]) - seconds_of(here["at"])) * 1000)
-    return [(state, sum(times) / len(times), max(times)) for state, times in spent.items()]
+    ordered = sorted(spent, key=lambda state: STATES.index(state) if state in STATES else len(STATES))
+    return [(state, len(spent[state]), sum(spent[state]) / len(spent[state]), max(spent[state])) for state in ordered]
 
 
 def seconds_of(text: str) -> float:
@@ -253,55 +263,79 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it up to play with, instead of deleting it")
     parser.add_argument("--gateway", default="127.0.0.1:8080", help="address of the gateway")
+    parser.add_argument("--svg", type=Path, help="draw the end as a picture into this file, too")
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     began = time.monotonic()
     stage = Stage.build(free_gateway(options.gateway))
     show = Show()
-    if stage.gateway != options.gateway:
-        show.console.print(f"{options.gateway} is taken, the gateway listens on {stage.gateway}")
     demo = Demo(stage, show)
-    good = False
+    good = stopped = False
     try:
-        with show:
-            result = demo.play()
-            left = [] if options.keep else demo.delete()
-        records = stage.spins(finished=True)
-        if options.keep:
-            records = [record for record in records if record["status"]["state"] == "terminated"]
-        good = report(demo, result, left, records)
-    except (BrokenPromise, RuntimeError) as broken:
-        show.console.print(f"\n[bold red]{broken}[/]", markup=True)
-    except KeyboardInterrupt:
-        show.console.print("\nstopped")
+        if stage.gateway != options.gateway:
+            show.say(f"{options.gateway} is taken, the gateway listens on {stage.gateway}")
+        good = perform(demo, keep=options.keep)
+        if options.svg:
+            show.draw(options.svg)
+    except Stopped:
+        stopped = True
+    except (BrokenPromise, SpinyardError, RuntimeError, OSError, subprocess.TimeoutExpired) as broken:
+        show.say(f"\n[bold red]{escape(str(broken))}[/]")
     finally:
+        # Cleaning up is not to be stopped: it is short, and the machine is to be as it was.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         if demo.load is not None:
             demo.load.kill()
         if options.keep and good:
-            keep(stage, show)
-        else:
-            tear_down(stage, show)
-    show.console.print(
-        f"\n{'every promise kept' if good else '[bold red]a promise is broken[/]'}, {time.monotonic() - began:.0f} s"
-    )
+            say_how_to_stop(stage, show)
+        elif not tear_down(stage, show, stopped=stopped):
+            good = False
+    if stopped:
+        show.say("stopped")
+        return STOPPED
+    verdict = "[bold green]every promise kept[/]" if good else "[bold red]a promise is broken[/]"
+    show.say(f"\n{verdict}, {time.monotonic() - began:.0f} s")
     return 0 if good else 1
 
 
-def keep(stage: Stage, show: Show) -> None:
+def stop(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
+def perform(demo: Demo, *, keep: bool) -> bool:
+    with demo.show:
+        result = demo.play()
+        left = [] if keep else demo.delete()
+    records = demo.stage.spins(finished=True)
+    if keep:
+        records = [record for record in records if record["status"]["state"] == "terminated"]
+    return report(demo, result, left, records)
+
+
+def say_how_to_stop(stage: Stage, show: Show) -> None:
     port = stage.gateway.rpartition(":")[2]
-    show.console.print(
-        f"\nIt goes on: http://gallery.localhost:{port}/\n"
-        f"  export SPINYARD_HOME={stage.home}\n"
-        "  .venv/bin/spinyard get spins\n"
-        "  .venv/bin/spinyard down --delete      # stops all of it and removes what it made"
-    )
+    show.say(f"\nIt goes on: http://gallery.localhost:{port}/")
+    show.say(f"  export SPINYARD_HOME={stage.home}")
+    show.say("  .venv/bin/spinyard get spins")
+    show.say('  .venv/bin/spinyard down --delete && rm -r "$SPINYARD_HOME"      # stops all of it, and nothing is left')
 
 
-def tear_down(stage: Stage, show: Show) -> None:
+def tear_down(stage: Stage, show: Show, *, stopped: bool) -> bool:
+    """Nothing of the demo is left afterwards, whatever happened; False when that took force."""
+    if stopped:
+        show.say("\nstopping, and removing all of it ...")
     try:
-        stage.spinyard("down", "--delete", timeout=90)
-        shutil.rmtree(stage.home, ignore_errors=True)
-    except BrokenPromise as broken:
-        show.console.print(f"[red]{broken}[/]\nwhat is left is under {stage.home}")
+        stage.spinyard("down", "--delete", "--timeout", "60s", timeout=90)
+        killed = stage.kill_all()
+    except (BrokenPromise, subprocess.TimeoutExpired) as broken:
+        show.say(f"[red]{escape(str(broken))}[/]")
+        killed = stage.kill_all()
+    shutil.rmtree(stage.home, ignore_errors=True)
+    if killed:
+        show.say(f"[red]these processes had to be killed: {', '.join(map(str, killed))}[/]")
+    return not killed
 
 
 if __name__ == "__main__":

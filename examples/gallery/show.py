@@ -1,37 +1,59 @@
-"""What the demo shows while it runs, and the table at its end."""
+"""What the demo shows while it runs, and the tables at its end.
+
+On a terminal one picture is drawn again and again; elsewhere (a pipe, CI) each step is one line when it is done, and no
+line is broken, however narrow.
+"""
 
 from __future__ import annotations
 
+import io
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+Spins = Sequence[Mapping[str, Any]]
 
 MARKS = {"running": "[yellow]»[/]", "done": "[green]✓[/]", "broken": "[red]✗[/]"}
 STATE_COLOURS = {
     "serving": "green",
     "draining": "yellow",
     "terminating": "yellow",
-    "failed": "red",
     "cleaning": "yellow",
+    "failed": "red",
 }
+# Cells: the widest step, the widest spin with its state, and what stands left of the history.
+STEP_WIDTH, SPIN_WIDTH, HISTORY_INDENT = 30, 24, 14
+HEIGHTS = "▁▂▃▄▅▆▇█"
+EIGHTHS = " ▏▎▍▌▋▊▉"
+BAR_WIDTH = 24
+LOOK_SECONDS = 0.2
 
 
 class Show:
-    """Live on a terminal; elsewhere each step is one line when it is done."""
-
     def __init__(self) -> None:
         self.console = Console(highlight=False)
         self._steps: list[tuple[str, str, str, float]] = []
         self._load: Mapping[str, object] = {}
-        self._spins: Sequence[Mapping[str, Any]] = ()
+        self._latency: deque[float] = deque(maxlen=240)
+        self._spins: Spins = ()
+        self._away = False
+        self._spin_rows = 0
+        self._ended: list[RenderableType] = []
         self._began = time.monotonic()
-        self._live = Live(console=self.console, refresh_per_second=8) if sys.stdout.isatty() else None
+        self._closed = threading.Event()
+        self._live: Live | None = None
+        if sys.stdout.isatty():
+            self._live = Live(console=self.console, get_renderable=self._picture, refresh_per_second=8)
 
     def __enter__(self) -> Show:
         if self._live:
@@ -39,79 +61,168 @@ class Show:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._spins = ()
         if self._live:
-            self._live.update(self._picture())
             self._live.stop()
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def follow(self, look: Callable[[], Spins | None]) -> None:
+        """Asks for the spins until the end, in a thread, so that the picture never waits for a step. None: the control
+        plane does not answer."""
+        if self._live:
+            threading.Thread(target=self._follow, args=(look,), name="demo-picture", daemon=True).start()
+
+    def _follow(self, look: Callable[[], Spins | None]) -> None:
+        while not self._closed.wait(LOOK_SECONDS):
+            seen = look()
+            self._away = seen is None
+            if seen is not None and not self._closed.is_set():
+                self._spins = seen
+
+    def on_load(self, event: Mapping[str, object]) -> None:
+        """Each event of the load."""
+        if event.get("event") == "progress":
+            self._load = event
+            self._latency.append(number(event, "p99_ms"))
 
     def begin(self, what: str) -> None:
         self._steps.append((what, "running", "", time.monotonic() - self._began))
-        self.refresh()
 
     def done(self, note: str) -> None:
         what, _, _, at = self._steps[-1]
         self._steps[-1] = (what, "done", note, at)
         if not self._live:
-            self.console.print(f"{at:5.1f}s  {what}: {note}")
-        self.refresh()
+            self.say(f"{at:5.1f}s  {escape(what)}: {escape(note)}")
 
     def broken(self) -> None:
         if self._steps and self._steps[-1][1] == "running":
             what, _, note, at = self._steps[-1]
             self._steps[-1] = (what, "broken", note, at)
 
-    def update(self, load: Mapping[str, object], spins: Sequence[Mapping[str, Any]]) -> None:
-        self._load, self._spins = load, spins
-        self.refresh()
+    def say(self, markup: str) -> None:
+        """One line, never broken by us: a terminal does that itself, and a file must not have it."""
+        self.console.print(markup, soft_wrap=True)
 
-    def refresh(self) -> None:
-        if self._live:
-            self._live.update(self._picture())
+    # -- the picture ---------------------------------------------------------------------------------------------------
 
     def _picture(self) -> Group:
-        steps = Table.grid(padding=(0, 1))
-        for what, state, note, at in self._steps:
-            steps.add_row(f"[dim]{at:5.1f}s[/]", MARKS[state], what, f"[dim]{note}[/]")
-        parts: list[Any] = [steps, Text()]
+        parts: list[RenderableType] = [self._steps_table()]
         if self._load:
-            parts.append(Text.from_markup(self._load_line()))
-        if self._spins:
-            parts.append(Text.from_markup(self._spins_line()))
+            parts += [Text(), Text.from_markup(self._load_line())]
+            parts.append(Text.from_markup(self._history_line(), overflow="crop"))
+        if self._spins and not self._closed.is_set():
+            parts += [Text(), self._spins_table()]
         return Group(*parts)
+
+    def _steps_table(self) -> Table:
+        steps = Table.grid(padding=(0, 1))
+        for width in (6, 1, STEP_WIDTH):
+            steps.add_column(width=width, no_wrap=True)
+        steps.add_column(no_wrap=True, overflow="ellipsis")
+        for what, state, note, at in tuple(self._steps):
+            running = state == "running"
+            said = f"{time.monotonic() - self._began - at:.1f} s" if running else escape(note)
+            name = f"[bold]{escape(what)}[/]" if running else escape(what)
+            steps.add_row(f"[dim]{at:5.1f}s[/]", MARKS[state], name, f"[dim]{said}[/]")
+        return steps
 
     def _load_line(self) -> str:
         load = self._load
-        failed = int(str(load.get("failed", 0)))
+        failed = int(number(load, "failed"))
         colour = "green" if not failed else "red"
         return (
-            f"  requests [bold]{load.get('sent', 0)}[/]   failed [{colour}]{failed}[/]   "
-            f"p50 {load.get('p50', 0)} ms   p99 {load.get('p99', 0)} ms   in flight {load.get('in_flight', 0)}"
+            f"  requests [bold]{int(number(load, 'sent')):5d}[/]   failed [{colour}]{failed}[/]   "
+            f"p50 {number(load, 'p50_ms'):4.0f} ms   p99 {number(load, 'p99_ms'):4.0f} ms   "
+            f"in flight {int(number(load, 'in_flight')):2d}"
         )
 
-    def _spins_line(self) -> str:
-        words = []
-        for spin in self._spins:
-            state = str(spin["status"]["state"])
-            colour = STATE_COLOURS.get(state, "cyan")
-            words.append(f"[{colour}]● {spin['metadata']['name'].rsplit('-', 1)[1]} {state}[/]")
-        return "  " + "   ".join(words)
+    def _history_line(self) -> str:
+        """p99 of each half second, on a scale where a tenfold is as high everywhere: 1 ms at the bottom, 1 s on top."""
+        room = max(1, self.console.width - HISTORY_INDENT - 1)
+        return "  [dim]p99 so far[/]  [cyan]" + "".join(height(ms) for ms in list(self._latency)[-room:]) + "[/]"
+
+    def _spins_table(self) -> Table:
+        columns = max(1, (self.console.width - 2) // SPIN_WIDTH)
+        cells = [self._spin(spin) for spin in self._spins]
+        rows = [cells[at : at + columns] for at in range(0, len(cells), columns)]
+        # It never shrinks, so that nothing below or above jumps.
+        self._spin_rows = max(self._spin_rows, len(rows))
+        rows += [[] for _ in range(self._spin_rows - len(rows))]
+        table = Table.grid()
+        table.add_column(width=2)
+        for _ in range(columns):
+            table.add_column(width=SPIN_WIDTH, no_wrap=True)
+        for row in rows:
+            table.add_row("", *row)
+        table.add_row("", *(["[yellow]as last seen[/]"] if self._away else []))
+        return table
+
+    def _spin(self, spin: Mapping[str, Any]) -> str:
+        state = str(spin["status"]["state"])
+        name = str(spin["metadata"]["name"]).rpartition("-")[2]
+        colour = "dim" if self._away else STATE_COLOURS.get(state, "cyan")
+        return f"[{colour}]● {escape(name)} {escape(state)}[/]"
+
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def table(self, title: str, rows: Sequence[tuple[str, str, bool | None]]) -> None:
-        table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+        """(what, value, whether the promise was kept; None: a fact, not a promise)"""
+        table = Table(
+            title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2)
+        )
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True)
         for name, value, good in rows:
             colour = "" if good is None else "green" if good else "bold red"
-            table.add_row(name, f"[{colour}]{value}[/]" if colour else value)
-        self.console.print()
-        self.console.print(table)
+            mark = "" if good is None else MARKS["done" if good else "broken"]
+            table.add_row(escape(name), f"[{colour}]{escape(value)}[/]" if colour else escape(value), mark)
+        self._end(table)
 
-    def durations(self, title: str, steps: Sequence[tuple[str, float, float]]) -> None:
-        """(step, mean ms, worst ms) as bars."""
-        widest = max((mean for _, mean, _ in steps), default=0.0) or 1.0
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
-        for name in ("step", "mean ms", "worst ms", ""):
-            table.add_column(name, justify="right" if "ms" in name else "left")
-        for step, mean, worst in steps:
-            table.add_row(
-                step, f"{mean:.0f}", f"{worst:.0f}", "[cyan]" + "█" * max(1, round(30 * mean / widest)) + "[/]"
+    def durations(self, title: str, steps: Sequence[tuple[str, int, float, float]]) -> None:
+        """(state, spins, mean ms, worst ms) as bars: solid to the mean, light to the worst."""
+        widest = max((worst for *_, worst in steps), default=0.0) or 1.0
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2))
+        for name in ("state", "spins", "mean ms", "worst ms", ""):
+            table.add_column(
+                name, justify="left" if name in ("state", "") else "right", no_wrap=True, header_style="dim"
             )
+        for state, spins, mean, worst in steps:
+            table.add_row(escape(state), str(spins), f"{mean:.0f}", f"{worst:.0f}", bar(mean / widest, worst / widest))
+        self._end(table)
+
+    def _end(self, part: RenderableType) -> None:
+        self._ended += [Text(), part]
         self.console.print()
-        self.console.print(table)
+        self.console.print(part)
+
+    def draw(self, path: Path) -> None:
+        """The last picture and the tables as an SVG."""
+        paper = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, highlight=False)
+        paper.print(Group(self._picture(), *self._ended))
+        path.write_text(paper.export_svg(title="make demo"))
+
+
+def number(event: Mapping[str, object], name: str) -> float:
+    value = event.get(name, 0)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def height(ms: float) -> str:
+    """One of eight heights, by the logarithm: 1 ms or less is the lowest, 1 s or more the highest."""
+    steps = 0
+    edge = 1.0
+    while ms > edge and steps < len(HEIGHTS) - 1:
+        edge *= 1000 ** (1 / (len(HEIGHTS) - 1))
+        steps += 1
+    return HEIGHTS[steps]
+
+
+def bar(mean_share: float, worst_share: float) -> str:
+    cells = mean_share * BAR_WIDTH
+    full = int(cells)
+    solid = "█" * full + EIGHTHS[int((cells - full) * 8)].strip()
+    light = "░" * max(0, round(worst_share * BAR_WIDTH) - len(solid))
+    return f"[cyan]{solid or '▏'}[/][dim]{light}[/]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spinyard.client import Client, from_home, read_server_file
+from spinyard.errors import SpinyardError
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,8 @@ class BrokenPromise(Exception):
 class Stage:
     home: Path
     gateway: str
+    installation: str = ""
+    ports_seen: frozenset[int] = frozenset()
 
     @classmethod
     def build(cls, gateway: str) -> Stage:
@@ -49,6 +53,7 @@ class Stage:
             env=self.environment(),
             cwd=ROOT,
             check=False,
+            start_new_session=True,  # Ctrl-C is for the demo; it ends what it started itself
         )
         if done.returncode:
             raise BrokenPromise(f"spinyard {' '.join(words)}: exit code {done.returncode}\n{done.stderr}{done.stdout}")
@@ -78,7 +83,15 @@ class Stage:
     def ready(self) -> int:
         return sum(spin["status"]["state"] == "serving" for spin in self.spins())
 
-    def wait(self, what: str, check: Callable[[], bool], seconds: float, tick: Callable[[], None]) -> float:
+    def glance(self) -> list[Json] | None:
+        """The spins as they are just now; None when the control plane does not answer. It never waits for it."""
+        service = {"spinyard.dev/service": "gallery"}
+        try:
+            return list(from_home(self.home, actor="demo").list("Spin", "default", labels=service)["items"])
+        except (SpinyardError, OSError):
+            return None
+
+    def wait(self, what: str, check: Callable[[], bool], seconds: float) -> float:
         """Seconds until it was so. A server that is away for a moment is waited for too."""
         began = time.monotonic()
         while True:
@@ -86,7 +99,6 @@ class Stage:
                 return time.monotonic() - began
             if time.monotonic() - began > seconds:
                 raise BrokenPromise(f"not within {seconds:g} s: {what}")
-            tick()
             time.sleep(0.05)
 
     # -- violence ------------------------------------------------------------------------------------------------------
@@ -114,17 +126,39 @@ class Stage:
                 return pid
         raise BrokenPromise(f"no process of {uid} to kill")
 
+    def kill_all(self) -> list[int]:
+        """What still runs from this home, whoever started it; the parents come first. The pids."""
+        killed: list[int] = []
+        for _ in range(20):
+            found = sorted(set(self._running()))
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            killed += [pid for pid in found if pid not in killed]
+            if not found:
+                break
+            time.sleep(0.05)
+        return killed
+
+    def _running(self) -> list[int]:
+        """Named the home in their command line, or got it in their environment."""
+        home = str(self.home).encode()
+        told = [pid for pid, value in processes_with("SPINYARD_HOME") if value == str(self.home)]
+        told += [pid for pid, value in processes_with("SPINYARD_INSTALLATION") if value == self.installation]
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):  # gone meanwhile
+                if entry.name.isdigit() and home in (entry / "cmdline").read_bytes():
+                    told.append(int(entry.name))
+        return [pid for pid in told if pid != os.getpid() and not is_zombie(pid)]
+
     # -- what is left --------------------------------------------------------------------------------------------------
 
-    def installation(self) -> str:
-        return str(self.client.info()["installation"])
-
-    def left(self, installation: str) -> list[str]:
+    def left(self) -> list[str]:
         """Seen on the machine itself: tagged processes, listening ports, data, endpoints of Envoy, open ledger rows."""
         out = [
             f"process {pid}"
             for pid, value in processes_with("SPINYARD_INSTALLATION")
-            if value == installation and not is_ours(pid, self.home)
+            if value == self.installation and not is_ours(pid, self.home)
         ]
         out += [f"listening port {port}" for port in listening() if 20000 <= port <= 29999 and self._was_ours(port)]
         out += [f"data {path}" for path in sorted((self.home / "data").glob("*"))]
@@ -134,7 +168,8 @@ class Stage:
         out += [f"orphan {row['key']}" for row in self.client.orphans()["items"]]
         return out
 
-    ports_seen: frozenset[int] = frozenset()
+    def remember_installation(self) -> None:
+        self.installation = str(self.client.info()["installation"])
 
     def remember_ports(self) -> None:
         ports = {port for spin in self.spins() for port in (spin["status"].get("ports") or {}).values()}
@@ -174,6 +209,13 @@ def processes_with(variable: str) -> list[tuple[int, str]]:
             continue  # gone meanwhile, or not ours to read
         out += [(int(entry.name), pair[len(wanted) :].decode()) for pair in environment if pair.startswith(wanted)]
     return out
+
+
+def is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except OSError:
+        return True
 
 
 def is_ours(pid: int, home: Path) -> bool:
