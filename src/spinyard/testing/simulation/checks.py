@@ -158,12 +158,7 @@ class Checks:
     # -- decisions and commits -------------------------------------------------------------------------------------
 
     def decided(self, plane: ControlPlane, row: ObjectRow, seen: Seen, plan: Plan, now: float) -> None:
-        second = int(self._sim.loop_time)
-        if second != self._second:
-            self._second = second
-            self._passes.clear()
-        self._passes[row.uid] += 1
-        if self._passes[row.uid] > PASSES_MAX:
+        if self._too_often(row.uid):
             self._broken("busy loop", f"{row.kind} {row.name} in {row.state}: {plan.why} {plan.reason} {seen.refused}")
             plane.die("busy loop")
             plane.context.failpoint("busy")
@@ -176,6 +171,14 @@ class Checks:
         if not plan.why or not plan.reason:
             self._broken("a plan without a reason", f"{row.kind} {row.name} in {row.state} -> {plan.state}")
 
+    def _too_often(self, what: str) -> bool:
+        second = int(self._sim.loop_time)
+        if second != self._second:
+            self._second = second
+            self._passes.clear()
+        self._passes[what] += 1
+        return self._passes[what] > PASSES_MAX
+
     def _may_wait_for_ever(self, row: ObjectRow, plan: Plan) -> None:
         """Only a parent may: its children wake it."""
         if row.kind == Kind.SPIN or not self._sim.peek.objects(owner=row.uid):
@@ -186,6 +189,10 @@ class Checks:
     def claimed(self, plane: ControlPlane, rows: Sequence[ObjectRow]) -> None:
         """A row that is claimed while its lease was not given back is taken over, from another or from itself."""
         for row in rows:
+            if self._too_often(f"claim {row.uid}"):
+                self._broken("busy loop", f"{row.kind} {row.name} is claimed again and again")
+                plane.die("busy loop")
+                plane.context.failpoint("busy")
             if row.uid in self._held:
                 self._takeovers[row.uid] += 1
                 self._sim.reached("takeover")
