@@ -29,7 +29,7 @@ def bootstrapping(s: Snapshot) -> Plan:
         case Absent():
             return s.fail(ErrorClass.INSTANCE_LOST, "its process is gone and left no exit record")
         case Unknown(why=why):
-            return wait_unknown(s, why, deadline_seconds(s))
+            return wait_unknown(s, why, phase_limit(s))
         case Present(facts=ProcessFacts(running=False) as facts):
             return ended(s, facts)
         case Present():
@@ -43,10 +43,13 @@ def bootstrap_step(s: Snapshot) -> Plan:
     match observed:
         case Present(facts=ProcessFacts(running=False) as facts):
             if facts.exit_code == 0 and not facts.error_class:
-                status = msgspec.structs.replace(s.status, step=s.status.step + 1, attempts=0, retry_at=0.0)
+                status = s.next_phase(step=s.status.step + 1, attempts=0, retry_at=0.0)
                 return s.stay(f"bootstrap step {step.name} is done", "StepDone", wake_in=0.0, status=status)
             return step_failed(s, step.name, facts)
         case Present():
+            # The provider ends it in its time; if it cannot, we do not wait for ever.
+            if s.in_phase_seconds > step.timeout_seconds + STEP_MARGIN_SECONDS:
+                return s.fail(ErrorClass.BOOTSTRAP_TIMEOUT, f"bootstrap step {step.name} took too long")
             return s.stay(f"bootstrap step {step.name} runs", "StepRunning", wake_in=0.5)
         case Unknown(why=why):
             return wait_unknown(s, why, step.timeout_seconds + STEP_MARGIN_SECONDS)
@@ -91,9 +94,9 @@ def start_process(s: Snapshot, part: str, want: ProcessWant, what: str) -> Plan:
 
 def running(s: Snapshot) -> Plan:
     if not s.status.started:
-        status = msgspec.structs.replace(s.status, started=s.template.startup_probe is None, attempts=0)
-        if not status.started:
+        if s.template.startup_probe is not None:
             return startup(s)
+        status = s.next_phase(started=True, attempts=0)
         return s.stay("the program runs", "Started", wake_in=0.0, status=status)
     probe = readiness(s)
     if probe is not None and not s.status.probed:
@@ -123,10 +126,9 @@ def startup(s: Snapshot) -> Plan:
     assert probe is not None
     result = s.probe(probe_look(s, probe))
     if result.answer is ProbeAnswer.OK:
-        status = msgspec.structs.replace(s.status, started=True)
+        status = s.next_phase(started=True, attempts=0)
         return s.stay("its startup probe is ok", "Started", wake_in=0.0, status=status)
-    limit = probe.initial_delay_seconds + probe.failure_threshold * probe.period_seconds
-    return not_ready(s, probe, "startup probe", result.message, limit)
+    return not_ready(s, probe, "startup probe", result.message, startup_seconds(probe))
 
 
 def smoke(s: Snapshot) -> Plan:
@@ -134,7 +136,7 @@ def smoke(s: Snapshot) -> Plan:
     test = s.template.smoke_test
     assert test is not None
     if not s.status.probed:
-        status = msgspec.structs.replace(s.status, probed=True)
+        status = s.next_phase(probed=True)
         return s.stay("ready, now its smoke test", "SmokeTest", wake_in=0.0, status=status)
     result = s.probe(probe_look(s, smoke_probe(s)))
     match result.answer:
@@ -149,21 +151,31 @@ def smoke(s: Snapshot) -> Plan:
 
 def not_ready(s: Snapshot, probe: Probe, what: str, message: str, limit_seconds: float) -> Plan:
     """Looked at more often than the probe's period while it starts: an instance shall not wait for our next look."""
-    if s.in_state_seconds > max(limit_seconds, probe.initial_delay_seconds + probe.timeout_seconds):
+    if s.in_phase_seconds > max(limit_seconds, probe.initial_delay_seconds + probe.timeout_seconds):
         return s.fail(ErrorClass.PROBE_FAILED, f"its {what} was not ok within {limit_seconds:g} s: {message}")
-    wait = min(probe.period_seconds, 1.0, max(0.01, 0.1 * s.in_state_seconds))
-    wait = max(wait, probe.initial_delay_seconds - s.in_state_seconds)
+    wait = min(probe.period_seconds, 1.0, max(0.01, 0.1 * s.in_phase_seconds))
+    wait = max(wait, probe.initial_delay_seconds - s.in_phase_seconds)
     return s.stay(f"waiting for its {what}", "NotReady", wake_in=wait)
 
 
 def wait_unknown(s: Snapshot, why: str, limit_seconds: float) -> Plan:
-    if s.in_state_seconds > limit_seconds + s.rules.provisioning_seconds:
-        return s.fail(ErrorClass.BOOTSTRAP_TIMEOUT, f"nothing is known of it for {s.in_state_seconds:.0f} s: {why}")
+    if s.in_phase_seconds > limit_seconds + s.rules.provisioning_seconds:
+        return s.fail(ErrorClass.BOOTSTRAP_TIMEOUT, f"nothing is known of it for {s.in_phase_seconds:.0f} s: {why}")
     return s.stay(f"not known: {why}", "Unknown", wake_in=0.2)
 
 
 def deadline_seconds(s: Snapshot) -> float:
     return s.template.start_timeout_seconds + sum(step.timeout_seconds for step in s.template.bootstrap)
+
+
+def startup_seconds(probe: Probe) -> float:
+    return probe.initial_delay_seconds + probe.failure_threshold * probe.period_seconds
+
+
+def phase_limit(s: Snapshot) -> float:
+    """How long the present part may take, whatever it is."""
+    startup = s.template.startup_probe
+    return max(deadline_seconds(s), startup_seconds(startup) if startup is not None else 0.0)
 
 
 def probe_look(s: Snapshot, probe: Probe) -> LookProbe:

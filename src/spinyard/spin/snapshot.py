@@ -129,6 +129,11 @@ class Snapshot:
         return self.now - self.status.since
 
     @property
+    def in_phase_seconds(self) -> float:
+        """Since the present part of the state began: what came before it does not use up its time."""
+        return self.now - max(self.status.since, self.status.phase_at)
+
+    @property
     def ports(self) -> tuple[tuple[str, int], ...]:
         """The numbers reserved for the template's ports, in the template's order."""
         slots = {reservation.name: reservation.slot for reservation in self.row.reservations}
@@ -192,6 +197,7 @@ class Snapshot:
         entered = msgspec.structs.replace(
             status or self.status,
             since=self.now,
+            phase_at=0.0,
             attempts=0,
             retry_at=0.0,
             last_error="",
@@ -214,6 +220,10 @@ class Snapshot:
             served_at=self.row.served_at,
             outcome=self.row.outcome,
         )
+
+    def next_phase(self, **changes: object) -> SpinStatus:
+        """The status with these changes, as the next part of the same state begins."""
+        return msgspec.structs.replace(self.status, phase_at=self.now, **changes)
 
     def fail(self, error_class: ErrorClass, message: str, *, diagnostics: str = "") -> Plan:
         """To `failed`. What routes to it goes in the same commit; the rest is taken down by the states that follow."""

@@ -77,6 +77,8 @@ class SpinStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     reply)."""
 
     since: float = 0.0
+    phase_at: float = 0.0
+    """when the present part of the state began (a bootstrap step, the wait for one probe); 0: with the state"""
     attempts: int = 0
     retry_at: float = 0.0
     last_error: str = ""
