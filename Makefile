@@ -15,7 +15,7 @@ SEED ?= 1
 # What `make test` may take in all; a hang is a failure, not a wait.
 TEST_SECONDS ?= 900
 
-.PHONY: help demo test test-system check fmt sim crash bench lock clean run-env dev-env
+.PHONY: help demo test test-system check fmt sim crash bench lock clean run-env dev-env bench-env
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -28,6 +28,10 @@ run-env:
 dev-env:
 	@[ -n "$(SOME_PYTHON)" ] || { echo "spinyard: Spinyard needs Python >= 3.11, and no python3 is on PATH." >&2; exit 2; }
 	@$(SOME_PYTHON) scripts/bootstrap.py dev
+
+bench-env:
+	@[ -n "$(SOME_PYTHON)" ] || { echo "spinyard: Spinyard needs Python >= 3.11, and no python3 is on PATH." >&2; exit 2; }
+	@$(SOME_PYTHON) scripts/bootstrap.py bench
 
 demo: run-env ## the photo gallery under load while instances and the control plane are killed (ARGS=--keep leaves it up)
 	@$(PY) -m examples.gallery.demo $(ARGS)
@@ -51,7 +55,7 @@ sim: run-env ## replay one seed of the simulated world: make sim SEED=42
 crash: dev-env ## kill the real server at every failpoint, 20 times each
 	@$(PY) -m tests.crash.run --times 20 $(ARGS)
 
-bench: dev-env ## every published number, with its peer in the same run
+bench: bench-env ## every published number, with its peer in the same run (ARGS="--only N2,N4 --quick")
 	@$(PY) -m bench $(ARGS)
 
 lock: dev-env ## resolve requirements/*.txt again (UPGRADE=1 to the newest versions); needs the network

@@ -1,4 +1,4 @@
-"""Makes .venv from the lock: `python3 scripts/bootstrap.py run|dev`. The Makefile calls it before everything else.
+"""Makes .venv from the lock: `python3 scripts/bootstrap.py run|dev|bench`. The Makefile calls it before everything else.
 
 Standard library only, and it parses on any Python 3.6 or newer, so that an old `python3` gets a sentence and not a
 traceback. It needs neither pip nor ensurepip: a pip wheel is committed in tools/ and run as it is, so that the user's
@@ -23,7 +23,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PIP_WHEEL = os.path.join("tools", "pip-26.3-py3-none-any.whl")
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
-SETS = ("run", "dev")  # each contains the one before it
+SETS = ("run", "dev", "bench")  # each contains the one before it
 ARCHITECTURES = ("x86_64", "aarch64")
 GLIBC = (2, 31)
 PYTHON_OLDEST, PYTHON_NEWEST = (3, 11), (3, 14)  # what the lock was resolved for
