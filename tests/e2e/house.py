@@ -236,15 +236,17 @@ class House:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Everything of this home, by pid, parents first so that nobody starts anything again; then its files."""
-        for _ in range(5):
-            mine = [pid for pid, _ in _commands(self.home)] + self.instance_pids()
+    def kill_everything(self) -> None:
+        """Of this home, by pid, again for what was started meanwhile."""
+        deadline = time.monotonic() + 10
+        while mine := [pid for pid, _ in _commands(self.home)] + self.instance_pids():
             for pid in dict.fromkeys(mine):
                 kill(pid)
-            if not mine:
-                break
+            assert time.monotonic() < deadline, f"they do not die: {mine}"
             time.sleep(0.05)
+
+    def close(self) -> None:
+        self.kill_everything()
         shutil.rmtree(self.home, ignore_errors=True)
         self._lock.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -145,7 +146,26 @@ def test_a_write_that_was_acknowledged_is_there_after_a_kill(house: House) -> No
         house.client.delete("Service", "default", name)
 
 
-def test_force_lets_go_and_nothing_is_left_in_the_end(house: House, pids: list[int]) -> None:
+def test_after_a_reboot_everything_is_found_gone_and_started_again(house: House, pids: list[int]) -> None:
+    """As far as one can without one: every process of the home is killed, and the records are of another boot."""
+    before = {spin["metadata"]["uid"] for spin in house.spins("steady")}
+    shared = {path.name for path in (house.home / "data").iterdir()}
+    house.kill_everything()
+    for identity in (house.home / "run" / "instances").glob("*/identity.json"):
+        found = json.loads(identity.read_bytes())
+        identity.write_text(json.dumps({**found, "boot_id": "00000000-0000-0000-0000-000000000000"}))
+    house.start()
+    house.wait("all are new", lambda: not before & {spin["metadata"]["uid"] for spin in house.spins("steady")})
+    house.serve("steady", 2)
+    assert not set(pids) & set(house.instance_pids())
+    assert house.request("steady.localhost")[0] == 200
+    for uid in before:
+        record = next(one for one in house.spins("steady", finished="true") if one["metadata"]["uid"] == uid)
+        assert record["status"]["outcome"] == "InstanceLost"
+    assert {path.name for path in (house.home / "data").iterdir()} == shared
+
+
+def test_down_with_delete_ends_all_of_it_and_nothing_is_left(house: House, pids: list[int]) -> None:
     house.cli("down", "--delete", timeout=90)
     assert house.keyed() == {}
     assert not list((house.home / "data").rglob("*"))

@@ -262,6 +262,13 @@ def test_an_open_stream_is_drained_to_its_end(house: House) -> None:
     house.delete("Service", "stream")
 
 
+def test_the_data_plane_stayed_connected_all_the_time(house: House) -> None:
+    """gRPC once took Envoy's pings for abuse, and ended the connection every 20 s."""
+    lines = (house.home / "logs" / "server.log").read_text().splitlines()
+    words = [str(json.loads(line).get("event")) for line in lines if "envoy_" in line]
+    assert words == ["envoy_connected"]
+
+
 def test_in_the_end_nothing_is_left(house: House) -> None:
     house.wait("nothing is left", lambda: [one for one in house.left() if "/kept" not in one] == [], 20)
 

@@ -58,6 +58,9 @@ class XdsServer:
         server = aio.server(
             options=[
                 ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+                # Envoy pings every 5 s on a quiet stream, to notice a server that stands still. By default gRPC takes
+                # that for abuse and ends the connection after the fourth.
+                ("grpc.http2.max_ping_strikes", 0),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
             ]
