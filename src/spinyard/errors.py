@@ -51,6 +51,7 @@ class ErrorClass(StrEnum):
     CANNOT_ENFORCE = "CannotEnforce"
     INSTANCE_LOST = "InstanceLost"
     TIMEOUT = "Timeout"
+    CLAIM_HOOK_FAILED = "ClaimHookFailed"
     PROVIDER_ERROR = "ProviderError"
     INTERNAL = "Internal"
 

@@ -42,7 +42,10 @@ class EndpointFacts:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryFacts:
+    """`files`: (name, `content_mark` of it) of what was written there through FileWants."""
+
     path: str = ""
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

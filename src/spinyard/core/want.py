@@ -7,6 +7,7 @@ the template at each `ensure`, so no environment is stored.
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 
 import msgspec
@@ -45,6 +46,11 @@ class FileWant(msgspec.Struct, frozen=True, tag="file", kw_only=True):
     """the key of its DirectoryWant"""
     name: str
     content: str
+
+
+def content_mark(content: str) -> str:
+    """Tells one content of a file from another."""
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 class EndpointState(StrEnum):

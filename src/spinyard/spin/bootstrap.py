@@ -8,12 +8,13 @@ from spinyard.core.actions import Ensure
 from spinyard.core.observed import Absent, LookProbe, Present, ProbeAnswer, ProcessFacts, Unknown
 from spinyard.core.plan import Plan
 from spinyard.core.spec import Probe
-from spinyard.core.want import EndpointState, ProcessWant
+from spinyard.core.want import ProcessWant
 from spinyard.errors import ErrorClass
 from spinyard.spin.ended import ended, error_class_of, how_it_ended
-from spinyard.spin.snapshot import LOOPBACK, PROXY, Snapshot
+from spinyard.spin.register import introduce
+from spinyard.spin.snapshot import LOOPBACK, Snapshot
 from spinyard.spin.status import State, with_condition
-from spinyard.spin.translate import endpoint_want, main_want, readiness, step_want
+from spinyard.spin.translate import main_want, readiness, step_want
 
 STEP_MARGIN_SECONDS = 5.0
 
@@ -107,18 +108,12 @@ def running(s: Snapshot) -> Plan:
         return smoke(s)
     status = with_condition(s.status, "Bootstrapped", True, "Ready", "", s.now)
     status = with_condition(status, "Ready", True, "ProbeOk", "", s.now)
-    if not s.spec.cluster:
-        return s.move(State.READY, "it is up; it has no route", "Ready", status=status)
-    want = endpoint_want(s, EndpointState.ACTIVE)
-    row = s.ledger(s.endpoint_key, "endpoint", PROXY, want)
-    return s.move(
-        State.REGISTERING,
-        "ready, now it is made known to the data plane",
-        "Ready",
-        status=status,
-        resources=(row,),
-        actions=(Ensure(PROXY, s.endpoint_key, want),),
-    )
+    if s.spec.pool_uid and s.spec.claim is None:
+        return s.move(State.WARM, "ready, waiting in its pool to be claimed", "Warm", status=status)
+    if s.spec.claim is not None:
+        # Made for a claim, without having been warm: what it brings is applied by the same rule.
+        return s.move(State.WARM, "ready, made for its claim", "Warm", status=status)
+    return introduce(s, status)
 
 
 def startup(s: Snapshot) -> Plan:

@@ -18,6 +18,7 @@ from spinyard.spin.snapshot import PROXY, Snapshot, SpinRules
 from spinyard.spin.start import first_resources, pending, planned, provisioning
 from spinyard.spin.status import TRANSITIONS, State, decode_status
 from spinyard.spin.translate import readiness
+from spinyard.spin.warm import warm, warm_looks
 
 
 def decide(s: Snapshot) -> Plan:
@@ -30,6 +31,8 @@ def decide(s: Snapshot) -> Plan:
             return provisioning(s)
         case State.BOOTSTRAPPING:
             return bootstrapping(s)
+        case State.WARM:
+            return warm(s)
         case State.REGISTERING:
             return registering(s)
         case State.READY | State.SERVING:
@@ -61,6 +64,9 @@ def looks(s: Snapshot) -> tuple[Look, ...]:
             return tuple(LookResource(row.provider, row.key) for row in rows)
         case State.BOOTSTRAPPING:
             return bootstrap_looks(s, process)
+        case State.WARM:
+            liveness = liveness_look(s)
+            return (process, *(() if liveness is None else (liveness,)), *warm_looks(s))
         case State.REGISTERING:
             return (process, endpoint)
         case State.READY | State.SERVING:

@@ -15,7 +15,7 @@ from spinyard.core.want import DirectoryWant, Want
 from spinyard.errors import ErrorClass
 from spinyard.spin.snapshot import LOOPBACK, Snapshot
 from spinyard.spin.status import State, with_condition
-from spinyard.spin.translate import main_want
+from spinyard.spin.translate import claim_directory, main_want
 
 PORT_ATTEMPTS = 4
 """enough for what is just being closed"""
@@ -96,6 +96,8 @@ def first_resources(s: Snapshot) -> tuple[tuple[Resource, ...], tuple[Action, ..
         for directory in s.template.data_directories
         if directory.scope is DirectoryScope.SPIN or not s.spec.service_uid
     ]
+    if s.spec.pool_uid:
+        wants.append((claim_directory(s), "directory", DirectoryWant(name="claim")))
     if not s.template.bootstrap:
         wants.append((s.process_key, "process", main_want(s)))
     rows = tuple(s.ledger(key, kind, s.template.provider) for key, kind, _ in wants)
@@ -117,4 +119,6 @@ def missing_reservations(s: Snapshot) -> tuple[Reserve, ...]:
             want = replace(want, low=None, high=None, exactly=port.number)
         if want.name not in held:
             out.append(want)
+    if s.spec.pool_uid and "member" not in held:
+        out.append(Reserve(scope=f"pool/{s.spec.pool_uid}", name="member", limit=s.spec.pool_max))
     return tuple(out)

@@ -15,6 +15,7 @@ class State(StrEnum):
     PLANNED = "planned"
     PROVISIONING = "provisioning"
     BOOTSTRAPPING = "bootstrapping"
+    WARM = "warm"
     REGISTERING = "registering"
     READY = "ready"
     SERVING = "serving"
@@ -35,7 +36,8 @@ TRANSITIONS = Machine(
             State.PENDING: [State.PLANNED, State.FAILED, State.TERMINATING],
             State.PLANNED: [State.PROVISIONING, State.TERMINATING],
             State.PROVISIONING: [State.BOOTSTRAPPING, State.FAILED, State.TERMINATING],
-            State.BOOTSTRAPPING: [State.REGISTERING, State.READY, State.FAILED, State.TERMINATING],
+            State.BOOTSTRAPPING: [State.WARM, State.REGISTERING, State.READY, State.FAILED, State.TERMINATING],
+            State.WARM: [State.REGISTERING, State.READY, State.FAILED, State.TERMINATING],
             State.REGISTERING: [State.SERVING, State.FAILED, State.DRAINING],
             State.READY: [State.SERVING, State.FAILED, State.DRAINING, State.TERMINATING],
             State.SERVING: [State.READY, State.FAILED, State.DRAINING],
@@ -87,6 +89,8 @@ class SpinStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     started: bool = False
     probed: bool = False
     smoke_passed: bool = False
+    claim_step: int = 0
+    """of a claimed member: 0 probe again, 1 its file, 2 its hook, 3 done"""
     address: str = ""
     ports: dict[str, int] = {}
     conditions: tuple[Condition, ...] = ()

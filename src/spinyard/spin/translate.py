@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import msgspec
+
 from spinyard.core.ids import ResourceKey, Uid, resource_key
 from spinyard.core.spec import DirectoryScope, EnvVar, Probe, TcpSocket
-from spinyard.core.want import EndpointState, EndpointWant, ProcessWant
+from spinyard.core.want import EndpointState, EndpointWant, FileWant, ProcessWant
 from spinyard.spin.snapshot import LOOPBACK, Snapshot
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -38,7 +40,24 @@ def directory_keys(s: Snapshot) -> tuple[tuple[str, ResourceKey], ...]:
         shared = directory.scope is DirectoryScope.SERVICE and s.spec.service_uid
         owner = Uid(s.spec.service_uid) if shared else s.row.uid
         out.append((directory.env, resource_key(owner, f"dir/{directory.name}")))
+    if s.spec.pool_uid:
+        out.append(("SPINYARD_CLAIM_DIR", claim_directory(s)))
     return tuple(out)
+
+
+def claim_directory(s: Snapshot) -> ResourceKey:
+    """Where a member finds what its claim brought; empty until then."""
+    return resource_key(s.row.uid, "dir/claim")
+
+
+def claim_files(s: Snapshot) -> tuple[FileWant, ...]:
+    """`claim.json` last: who waits for it finds the others there."""
+    claim = s.spec.claim
+    if claim is None:
+        return ()
+    told = {"claim": claim.claim_name, "host": claim.host, "env": dict(claim.env)}
+    files = (*claim.files, ("claim.json", msgspec.json.encode(told, order="sorted").decode()))
+    return tuple(FileWant(directory=claim_directory(s), name=name, content=content) for name, content in files)
 
 
 def process_want(s: Snapshot, command: tuple[str, ...], *, main: bool, timeout_seconds: float | None) -> ProcessWant:
@@ -91,6 +110,7 @@ def endpoint_want(s: Snapshot, state: EndpointState) -> EndpointWant:
         probe_port=probe_port(s),
         state=state,
         spin=s.row.name,
+        host=s.spec.claim.host if s.spec.claim is not None else "",
     )
 
 

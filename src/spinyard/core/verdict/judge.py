@@ -49,15 +49,8 @@ def judge(evidence: Evidence, *, alpha: float) -> Judgement:
         raise ValueError(f"alpha must be between {ALPHA_MIN} and 0.5, it is {alpha}")
     bound = math.log(1.0 / alpha)
     log_e_fail, log_e_pass = evidence.worse.log_total, evidence.not_worse.log_total
-    needs: int | None = None
-    if evidence.problem:
-        verdict = Verdict.ERROR
-    elif log_e_pass >= bound:
-        verdict = Verdict.PASS
-    elif log_e_fail >= bound:
-        verdict = Verdict.FAIL
-    else:
-        verdict, needs = Verdict.INCONCLUSIVE, _needs(evidence, bound)
+    verdict = _verdict(evidence.problem, log_e_fail, log_e_pass, bound)
+    needs = _needs(evidence, bound) if verdict is Verdict.INCONCLUSIVE else None
     why = _why(verdict, evidence, needs, is_worse=log_e_fail >= bound)
     old, new, margin = evidence.old, evidence.new, evidence.margin
     return Judgement(verdict, why, old, new, margin, alpha, log_e_fail, log_e_pass, bound, needs)
@@ -74,6 +67,14 @@ def judge_split(asked_share: float, old: Counts, new: Counts, *, alpha: float) -
     null = new.requests * math.log(asked_share) + old.requests * math.log1p(-asked_share)
     log_e = mixture - math.log(math.pi) - null
     return log_e >= math.log(1.0 / alpha), log_e
+
+
+def _verdict(problem: str, log_e_fail: float, log_e_pass: float, bound: float) -> Verdict:
+    if problem:
+        return Verdict.ERROR
+    if log_e_pass >= bound:
+        return Verdict.PASS
+    return Verdict.FAIL if log_e_fail >= bound else Verdict.INCONCLUSIVE
 
 
 def _needs(evidence: Evidence, bound: float) -> int | None:
