@@ -109,7 +109,7 @@ def nearest(old: float, new: float, p_old: float, p_new: float, margin: float) -
             low = q
         slope = old * (room_s + left * (1.0 - 2.0 * s)) + new * (room_q + right * (1.0 - 2.0 * q))
         after = q - height / slope if slope else low
-        if not low < after < high:
+        if not low <= after <= high:
             after = (low + high) / 2.0
         if abs(after - q) <= 1e-10 * q:
             return after
