@@ -76,6 +76,23 @@ def test_ignoring_sigterm_lasts_as_long_as_the_grace(keeper: Keeper) -> None:
     assert 0.4 < time.monotonic() - began < 3
 
 
+def test_limits_longer_than_poll_can_wait_are_kept_and_end_nothing(keeper: Keeper) -> None:
+    """poll() ends at 24.8 days; a Job may have ten years."""
+    keeper.script(KEY, "trap '' TERM; echo up; sleep 0.3; exit 7", timeout_seconds=3e8)
+    assert keeper.exited(KEY)["exit_code"] == 7
+    stubborn = "tree/stubborn"
+    keeper.script(stubborn, "trap '' TERM; echo up; while :; do sleep 0.01; done", grace_seconds=1e14)
+    until(lambda: keeper.log(stubborn).exists())
+    keeper.remove(stubborn)
+    time.sleep(0.3)
+    state = keeper.observe(stubborn)
+    assert state is not None
+    assert state["state"] == "running"
+    assert keeper.ask("hello")["pid"] == keeper.pid
+    keeper.remove(stubborn, now=True)
+    keeper.gone(stubborn)
+
+
 def test_now_means_without_grace(keeper: Keeper) -> None:
     pid = keeper.script(KEY, "trap '' TERM; while :; do sleep 1; done", grace_seconds=60)["pid"]
     keeper.remove(KEY)

@@ -13,6 +13,8 @@ from typing import Final
 
 READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE
+WAIT_SECONDS_MAX: Final = 86400.0
+"""epoll takes milliseconds as an int, which end after 24.8 days; a grace may be longer"""
 
 
 class Loop:
@@ -47,8 +49,8 @@ class Loop:
 
     def run(self) -> None:
         while self.running:
-            timeout = max(0.0, self._times[0][0] - time.monotonic()) if self._times else None
-            for key, mask in self._selector.select(timeout):
+            left = self._times[0][0] - time.monotonic() if self._times else WAIT_SECONDS_MAX
+            for key, mask in self._selector.select(min(max(0.0, left), WAIT_SECONDS_MAX)):
                 # An earlier callback of this round may have closed it, and the number may be somebody else's by now.
                 if self._selector.get_map().get(key.fd) is key:
                     _guarded(key.data, mask)

@@ -21,6 +21,8 @@ from spinyard.keeper import isolation, kernel, launch, logs, memory, records, tr
 
 READ_BYTES: Final = 65536
 TREE_POLL_SECONDS_MAX: Final = 0.1
+WAIT_SECONDS_MAX: Final = 86400.0
+"""poll() takes milliseconds as an int, which end after 24.8 days; a limit may be years away"""
 DRAIN_BYTES_MAX: Final = 4 << 20
 STOP, KILL = signal.SIGTERM, signal.SIGUSR1
 HANDLED: Final = (STOP, KILL, signal.SIGCHLD, signal.SIGINT)
@@ -188,7 +190,7 @@ class _Shim:
     def _wait_milliseconds(self) -> float | None:
         now = time.monotonic()
         times = [at for at in (self._kill_at, self._timeout_at(), self._watch_at()) if at is not None]
-        return max(0.0, min(times) - now) * 1000 + 1 if times else None
+        return min(max(0.0, min(times) - now), WAIT_SECONDS_MAX) * 1000 + 1 if times else None
 
     def _timeout_at(self) -> float | None:
         limit = self._order.timeout_seconds
