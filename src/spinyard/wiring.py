@@ -167,11 +167,19 @@ def spin_rules(settings: Settings, scope: str) -> SpinRules:
 
 
 def domains(rules: SpinRules) -> Mapping[Kind, Any]:
+    from spinyard.spin.claim.decide import ClaimDomain
     from spinyard.spin.decide import SpinDomain
     from spinyard.spin.job.decide import JobDomain
+    from spinyard.spin.pool.decide import PoolDomain
     from spinyard.spin.service.decide import ServiceDomain
 
-    return {Kind.SPIN: SpinDomain(rules), Kind.SERVICE: ServiceDomain(rules), Kind.JOB: JobDomain()}
+    return {
+        Kind.SPIN: SpinDomain(rules),
+        Kind.SERVICE: ServiceDomain(rules),
+        Kind.JOB: JobDomain(),
+        Kind.WARM_POOL: PoolDomain(rules),
+        Kind.CLAIM: ClaimDomain(),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import structlog
 
 from spinyard.core.ids import Uid
 from spinyard.core.observed import Seen
-from spinyard.core.plan import Plan
+from spinyard.core.plan import DeleteChild, Plan, WakeChild
 from spinyard.core.row import ObjectRow
 from spinyard.engine.committer import Committer
 from spinyard.engine.context import Context
@@ -74,6 +74,7 @@ class Reconciler:
                     case Committed(row=after):
                         if plan.children or after.state != current.state:
                             self._others_due()
+                        self._nudge_children(plan)
                         current, flight.read_at = after, now
                 if not lingers:
                     return flight.nudge.is_set() and not plan.finished
@@ -89,6 +90,12 @@ class Reconciler:
                     current = await self._reload(flight)
         self._context.figures.leases_lost += 1
         return False
+
+    def _nudge_children(self, plan: Plan) -> None:
+        """A child in our hands may rest for a while; its wish has just changed."""
+        for change in plan.children:
+            if isinstance(change, DeleteChild | WakeChild) and (flight := self.flights.get(change.uid)) is not None:
+                flight.nudge.set()
 
     async def _decide(self, row: ObjectRow, before: Seen) -> tuple[Plan, float]:
         context = self._context

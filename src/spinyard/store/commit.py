@@ -133,7 +133,6 @@ class Committer:
         self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float
     ) -> tuple[set[str], dict[str, tuple[str, ...]]]:
         """Uids that were really created, and (kind, namespace, name, state) of those now really to be deleted."""
-        self._bind_members(connection, applied, seq, now)
         woken = sorted({ch.uid for c in applied for ch in c.plan.children if isinstance(ch, WakeChild)})
         if woken:
             connection.execute(self._sql.wake_children, {"uids": json_text(woken), "now": now})
@@ -158,6 +157,8 @@ class Committer:
             parameters = {"rows": rows_old, "now": now, "seq": seq}
             for uid, *facts in connection.execute(self._sql.delete_children, parameters).all():
                 deleted[uid] = tuple(facts)
+        # Last: who gives up what it has in the same plan may take a member.
+        self._bind_members(connection, applied, seq, now)
         return created, deleted
 
     def _bind_members(self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import Absent, DirectoryFacts, Observed, Present, ProcessFacts, Unknown
-from spinyard.core.want import DirectoryWant, Want
+from spinyard.core.want import DirectoryWant, FileWant, Want
 from spinyard.errors import ErrorClass, ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
@@ -52,6 +52,10 @@ class FakeProvider:
         if fault is Fault.LATE_ARRIVAL:
             self.underway[key] += 1
             await self._give_up_then(lambda: self._arrive(key, want))
+        if isinstance(want, FileWant):
+            self._world.write(want)
+            self._hint(key)
+            return
         self._world.create(key, want, self._clock.now(), broken=fault is Fault.PARTIAL)
         if fault is Fault.PARTIAL:
             raise ProviderFailure("the fake provider was told to stop half way")
@@ -153,7 +157,7 @@ def _observed(thing: Thing | None, at: float) -> Observed:
     if thing is None:
         return Absent()
     if isinstance(thing.want, DirectoryWant):
-        return Present(DirectoryFacts(path=f"/fake/{thing.key}"))
+        return Present(DirectoryFacts(path=f"/fake/{thing.key}", files=tuple(sorted(thing.files.items()))))
     if thing.running(at):
         return Present(ProcessFacts(running=True, pid=thing.pid, started_at=thing.created_at))
     return Present(

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from spinyard.core.want import DirectoryWant, ProcessWant, Want
+from spinyard.core.want import DirectoryWant, FileWant, ProcessWant, Want, content_mark
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Thing:
     stopping_at: float | None = None
     gone_at: float | None = None
     sick_until: float = 0.0
+    files: dict[str, str] = field(default_factory=dict)
 
     def running(self, now: float) -> bool:
         return self.exited_at is None or now < self.exited_at
@@ -48,6 +49,11 @@ class World:
     history_max: int = 1000
     leaving: dict[str, Thing] = field(default_factory=dict)
     """those whose removal was asked for and has not taken effect: settling must not look at all the others"""
+
+    def write(self, want: FileWant) -> None:
+        directory = self.things.get(want.directory)
+        if directory is not None:
+            directory.files[want.name] = content_mark(want.content)
 
     def create(self, key: str, want: Want, now: float, *, broken: bool = False) -> None:
         self.settle(now)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from spinyard.core.ids import ResourceKey
-from spinyard.core.observed import Absent, DirectoryFacts, Observed, Present, Unknown
-from spinyard.core.want import DirectoryWant, ProcessWant, Want
+from spinyard.core.observed import Absent, Observed, Present, Unknown
+from spinyard.core.want import DirectoryWant, FileWant, ProcessWant, Want
 from spinyard.errors import ErrorClass, ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.providers.process import translate
+from spinyard.providers.process import files, translate
 from spinyard.providers.process.client import KeeperClient, KeeperRefused, KeeperUnreachable, starter
 from spinyard.providers.process.failures import failure_of
 
@@ -65,6 +66,12 @@ class ProcessProvider:
             await self._change("start", **fields)
         elif isinstance(want, DirectoryWant):
             await self._change("mkdir", key=key, name=want.name, epoch=self._epoch)
+        elif isinstance(want, FileWant):
+            path = (await self._paths_of([want.directory]))[want.directory]
+            try:
+                await asyncio.to_thread(files.write, Path(path), want.name, want.content)
+            except OSError as failed:
+                raise files.failure(path, want.name, failed) from failed
         else:
             raise ProviderFailure(
                 f"{key}: the process provider makes processes and directories, not {type(want).__name__}",
@@ -76,7 +83,7 @@ class ProcessProvider:
         try:
             if translate.is_directory(key):
                 found = (await self.keeper.call("dirs", key=key))["dirs"]
-                return Present(DirectoryFacts(path=found[0]["path"])) if found else Absent()
+                return Present(await asyncio.to_thread(files.facts, found[0]["path"])) if found else Absent()
             instance = (await self.keeper.call("observe", key=key))["instance"]
             return Absent() if instance is None else Present(translate.process_facts(instance))
         except KEEPER_FAILURES as failed:
@@ -140,8 +147,11 @@ class ProcessProvider:
         await self.keeper.close()
 
     async def _paths(self, want: ProcessWant) -> dict[str, str]:
+        return await self._paths_of({*want.directories, *(key for _, key in want.directory_env)})
+
+    async def _paths_of(self, keys: Iterable[str]) -> dict[str, str]:
         paths: dict[str, str] = {}
-        for key in {*want.directories, *(key for _, key in want.directory_env)}:
+        for key in keys:
             try:
                 found = (await self.keeper.call("dirs", key=key))["dirs"]
             except KEEPER_FAILURES as failed:

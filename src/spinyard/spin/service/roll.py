@@ -7,35 +7,20 @@ replicas - max_unavailable stay in traffic; what never served may go at any time
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
-from spinyard.core.backoff import backoff_seconds
 from spinyard.core.ids import child_name, child_uid
-from spinyard.core.observed import ChildBrief, ChildFailure
+from spinyard.core.observed import ChildBrief
 from spinyard.core.plan import ChildChange, CreateChild, DeleteChild, EventDraft, Plan
 from spinyard.core.spec import Kind, SpinSpec
+from spinyard.spin.crash_loop import Loop, loop_of
 from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot, fleet_of, set_condition
 from spinyard.spin.service.status import ServiceState, ServiceStatus
 from spinyard.spin.status import STARTING, State
 
 CREATE_MAX = 64
 """children created in one pass; more follow in the next"""
-FLAP_SECONDS = 10.0
-"""serving for less than this before failing counts as not having started"""
-CHAIN_SECONDS = 120.0
-"""failures further apart than this do not belong to one crash loop"""
 GIVE_UP_FAILURES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """Consecutive failures of a template, and until when no more instance is started."""
-
-    failures: int
-    until: float
-    last: ChildFailure | None
 
 
 def roll(s: ServiceSnapshot, state: ServiceState) -> Plan:
@@ -85,24 +70,7 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
 
 
 def crash_loop(s: ServiceSnapshot, digest: str | None = None) -> Loop:
-    """Backoff begins when a whole round of instances has failed; the first replacement is never put off."""
-    digest = digest or s.target
-    count = 0
-    last: ChildFailure | None = None
-    before = s.now
-    for failure in s.children.failures:
-        if failure.template_digest != digest:
-            continue
-        served = failure.failed_at - failure.served_at if failure.served_at is not None else 0.0
-        if before - failure.failed_at > CHAIN_SECONDS or served >= FLAP_SECONDS:
-            break
-        count += 1
-        before = failure.failed_at
-        last = last or failure
-    rounds = count // max(1, s.spec.replicas) - 1 if s.spec.replicas > 1 else count - 1
-    if last is None or rounds < 1:
-        return Loop(count, 0.0, last)
-    return Loop(count, last.failed_at + backoff_seconds(rounds, s.row.uid, first=1.0, limit=60.0), last)
+    return loop_of(s.children.failures, digest or s.target, s.spec.replicas, s.row.uid, s.now)
 
 
 def missing(

@@ -1,0 +1,50 @@
+"""Small files in a data directory: what a claim brings. Written beside and renamed, so a reader never sees half of
+one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from spinyard.core.observed import DirectoryFacts
+from spinyard.core.want import content_mark
+from spinyard.errors import ErrorClass, ProviderFailure
+
+MARKED_MAX = 64
+"""files looked at in a directory; more are the program's own and nobody asks for them"""
+BYTES_MAX = 1 << 20
+CLAIM = "claim"
+
+
+def write(directory: Path, name: str, content: str) -> None:
+    """0600, durable before it has its name. `name` is one path element."""
+    if name in (".", "..") or "/" in name or "\0" in name:
+        raise OSError(errno.EINVAL, "not the name of a file", name)
+    fresh = directory / f".{name}.new"
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, directory / name)
+
+
+def facts(path: str) -> DirectoryFacts:
+    """Of a claim directory also its files, with the marks of their content."""
+    if not path.rstrip("/").endswith(CLAIM):
+        return DirectoryFacts(path=path)
+    marks = []
+    for entry in sorted(Path(path).iterdir())[:MARKED_MAX]:
+        if entry.is_file() and not entry.is_symlink() and entry.stat().st_size <= BYTES_MAX:
+            marks.append((entry.name, content_mark(entry.read_text(errors="replace"))))
+    return DirectoryFacts(path=path, files=tuple(marks))
+
+
+def failure(directory: str, name: str, cause: OSError) -> ProviderFailure:
+    full = cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return ProviderFailure(
+        f"cannot write {name} in {directory}: {cause.strerror}",
+        error_class=ErrorClass.DISK_FULL if full else ErrorClass.PROVIDER_ERROR,
+        retryable=full,
+    )

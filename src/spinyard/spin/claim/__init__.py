@@ -1,0 +1,1 @@
+"""A Claim: one member of a pool, for one user, once."""

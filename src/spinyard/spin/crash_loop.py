@@ -1,0 +1,45 @@
+"""Starts that fail again and again: how often, and how long to wait before the next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spinyard.core.backoff import backoff_seconds
+from spinyard.core.ids import Uid
+from spinyard.core.observed import ChildFailure
+
+FLAP_SECONDS = 10.0
+"""serving for less than this before failing counts as not having started"""
+CHAIN_SECONDS = 120.0
+"""failures further apart than this do not belong to one crash loop"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Consecutive failures of a template, and until when no more instance is started."""
+
+    failures: int
+    until: float
+    last: ChildFailure | None
+
+
+def loop_of(failures: Sequence[ChildFailure], digest: str, wanted: int, owner: Uid, now: float) -> Loop:
+    """`failures`: newest first. Backoff begins when a whole round of `wanted` instances has failed; the first
+    replacement is never put off."""
+    count = 0
+    last: ChildFailure | None = None
+    before = now
+    for failure in failures:
+        if failure.template_digest != digest:
+            continue
+        served = failure.failed_at - failure.served_at if failure.served_at is not None else 0.0
+        if before - failure.failed_at > CHAIN_SECONDS or served >= FLAP_SECONDS:
+            break
+        count += 1
+        before = failure.failed_at
+        last = last or failure
+    rounds = count // max(1, wanted) - 1
+    if last is None or rounds < 1:
+        return Loop(count, 0.0, last)
+    return Loop(count, last.failed_at + backoff_seconds(rounds, owner, first=1.0, limit=60.0), last)

@@ -1,0 +1,1 @@
+"""A WarmPool: instances that are there before anyone waits for them."""
