@@ -134,7 +134,7 @@ def test_down_leaves_instances_running_and_the_next_start_adopts_them(house: Hou
 
 
 def test_a_write_that_was_acknowledged_is_there_after_a_kill(house: House) -> None:
-    for number in range(5):
+    for number in range(3):
         name = f"written-{number}"
         house.client.apply([service(name, template(), replicas=0)], key=name)
         old = house.server_pid()
