@@ -8,10 +8,18 @@ from html import escape
 
 from examples.gallery.store import Comment, Photo
 
-# No script at all; a comment that smuggles one in would not run either.
-CONTENT_POLICY = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
+# No script at all; a comment that smuggles one in would not run either. `data:` is for the icon alone.
+CONTENT_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
+)
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E"
+    "%3Crect width='32' height='32' rx='7' fill='%230f766e'/%3E%3Ccircle cx='22' cy='10' r='3' fill='%23fff'/%3E"
+    "%3Cpath d='M4 26 13 13l6 8 3-4 6 9z' fill='%23fff'/%3E%3C/svg%3E"
+)
 
 STYLE = """
+:root{color-scheme:light dark}
 :root{--ink:#1d2430;--soft:#667085;--paper:#f6f5f1;--card:#fff;--line:#e4e2db;--leaf:#0f766e;--leaf2:#115e59}
 @media(prefers-color-scheme:dark){:root{--ink:#e9eaee;--soft:#9aa3b2;--paper:#14171d;--card:#1d212a;--line:#2d333f;
 --leaf:#2dd4bf;--leaf2:#5eead4}}
@@ -26,17 +34,24 @@ main{display:grid;gap:24px;grid-template-columns:repeat(auto-fill,minmax(min(320
 article{background:var(--card);border:1px solid var(--line);border-radius:14px;overflow:hidden;
 box-shadow:0 1px 2px #0000000d,0 8px 24px #0000000a}
 article>a{display:block;aspect-ratio:4/3;background:var(--line)}
-article img{display:block;width:100%;height:100%;object-fit:cover}
+article img{display:block;width:100%;height:100%;object-fit:cover;transition:transform .3s}
+article>a{overflow:hidden}article>a:hover img{transform:scale(1.03)}
+@media(prefers-reduced-motion:reduce){article img{transition:none}}
 .text{padding:14px 16px 16px}h2{margin:0;font-size:17px}small,.none{color:var(--soft);font-size:13px}
 ul{list-style:none;margin:12px 0;padding:12px 0 0;border-top:1px solid var(--line);font-size:14px}
 li{margin:0 0 8px;overflow-wrap:anywhere}li b{margin-right:6px}
 form{display:flex;gap:8px;flex-wrap:wrap}
 input{min-width:0;font:inherit;font-size:14px;color:inherit;background:var(--paper);border:1px solid var(--line);
-border-radius:8px;padding:7px 10px}input[name=author]{width:92px}input[name=text],input[name=title]{flex:1}
+border-radius:8px;padding:7px 10px}::placeholder{color:var(--soft);opacity:1}
+input[type=file]{flex:1 1 240px;padding:4px 10px 4px 4px;color:var(--soft)}
+::file-selector-button{font:inherit;font-weight:600;color:var(--ink);background:var(--line);border:0;border-radius:6px;
+padding:4px 10px;margin-right:10px;cursor:pointer}input[name=author]{width:92px}input[name=text]{flex:1}
+input[name=title]{flex:1 1 140px}
 button{font:inherit;font-size:14px;font-weight:600;color:var(--card);background:var(--leaf);border:0;border-radius:8px;
 padding:8px 14px;cursor:pointer}button:hover{background:var(--leaf2)}
 :focus-visible{outline:2px solid var(--leaf);outline-offset:2px}
-footer{padding-top:32px;padding-bottom:40px;color:var(--soft);font-size:13px}code{font-size:12px}
+b.version{display:inline-block;margin-right:8px;padding:1px 9px;border:1px solid var(--line);border-radius:99px;
+font-weight:600;color:var(--leaf)}footer{padding-top:32px;padding-bottom:40px;color:var(--soft);font-size:13px}code{font-size:12px}
 """
 
 
@@ -46,13 +61,15 @@ def render_page(
     cards = "\n".join(_card(photo, comments.get(photo.id, ())) for photo in photos)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Gallery</title>
+<link rel="icon" href="{ICON}">
 <meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>
 <body><header><div><h1>Gallery</h1><p>{total} photographs, the newest first</p></div>
 <form method="post" action="/photos" enctype="multipart/form-data">
 <input type="file" name="photo" aria-label="Photo" accept="image/jpeg,image/png,image/webp" required>
 <input name="title" aria-label="Title" placeholder="Title" maxlength="120"><button>Upload</button></form></header>
 <main>{cards or '<p class="none">No photographs yet. Upload the first one.</p>'}</main>
-<footer>Version {escape(version)} · served by <code>{escape(instance)}</code></footer></body></html>"""
+<footer><b class="version">Version {escape(version)}</b>served by <code>{escape(instance)}</code></footer>
+</body></html>"""
 
 
 def _card(photo: Photo, comments: Sequence[Comment]) -> str:
