@@ -1,4 +1,4 @@
-"""docs/states/*.md from the machines in the code: `python scripts/gen_states.py`; with --check it only tells what is stale."""
+"""docs/states/*.md from the machines in the code: `python scripts/gen_states.py`; --check only tells what is stale."""
 # ruff: noqa: E402  the path comes first
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m tests.sim.run --seed N [--count M] [--minutes X] [--resume FILE]`: seeds of the simulated world, by hand."""
+"""`python -m tests.sim.run --seed N [--count M] [--minutes X] [--resume FILE]`: seeds of the simulated world."""
 
 from __future__ import annotations
 

@@ -116,6 +116,8 @@ class FakeProvider:
         fault = self._faults.draw(operation, key)
         if not self.answers:
             fault = Fault.LOST_REQUEST
+        if self.refuses:
+            fault = Fault.ERROR
         match fault:
             case Fault.LOST_REQUEST:
                 await self._clock.sleep(SILENCE_SECONDS)

@@ -52,6 +52,7 @@ class World(Protocol):
 
 class FakeProvider(Provider, Protocol):
     answers: bool
+    refuses: bool
     underway: Mapping[str, int]
 
     def hint(self, key: ResourceKey) -> None: ...

@@ -154,14 +154,25 @@ class GuardedProvider:
 
     async def ensure(self, key: ResourceKey, want: Want) -> None:
         self._plane.sim.checks.ensure_asked(self._plane, self.name, key, want)
-        await self._plane.call(lambda: self._inner.ensure(key, want))
+        await self._bounded(key, lambda: self._inner.ensure(key, want))
 
     async def observe(self, key: ResourceKey) -> Observed:
         return await self._plane.call(lambda: self._inner.observe(key))
 
     async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
         self._plane.sim.checks.remove_asked(self._plane, self.name, key, now)
-        await self._plane.call(lambda: self._inner.remove(key, now=now))
+        await self._bounded(key, lambda: self._inner.remove(key, now=now))
+
+    async def _bounded(self, key: ResourceKey, work: Callable[[], Awaitable[None]]) -> None:
+        """No action may take longer than its limit: a lease may not be outlived by what was begun under it."""
+        plane = self._plane
+        begun = plane.sim.loop_time
+        try:
+            await plane.call(work)
+        finally:
+            took = plane.sim.loop_time - begun
+            if took > plane.context.settings.action_seconds + 0.1 and not plane.dead:
+                plane.sim.broken("an action outlived its limit", f"{key}: {took:.1f} s")
 
     async def owned(self) -> Sequence[Owned]:
         listed = await self._plane.call(self._inner.owned)

@@ -54,6 +54,7 @@ DISTURBANCES = (
     "sick",
     "proxy-down",
     "provider-down",
+    "provider-refuses",
     "crash",
     "freeze",
     "second",

@@ -266,6 +266,7 @@ class Simulation:
         self._disk_bad_until = -1.0
         self.proxy.up = True
         self.provider.answers = True
+        self.provider.refuses = False
         for plane in self.living:
             plane.thaw()
         self._start_if_none()
@@ -345,6 +346,13 @@ class Simulation:
 
     def _provider_up(self) -> None:
         self.provider.answers = True
+
+    def _do_provider_refuses(self, step: Step) -> None:
+        self.provider.refuses = True
+        self.after(0.5 + 15.0 * step.much, self._provider_accepts)
+
+    def _provider_accepts(self) -> None:
+        self.provider.refuses = False
 
     def _do_crash(self, step: Step) -> None:
         if self.living:
