@@ -32,6 +32,7 @@ ROOTS = (
     "envoy.extensions.access_loggers.open_telemetry.v3.logs_service",
     "envoy.extensions.filters.http.fault.v3.fault",
     "envoy.extensions.filters.http.header_mutation.v3.header_mutation",
+    "envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata",
     "envoy.extensions.filters.http.jwt_authn.v3.config",
     "envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit",
     "envoy.extensions.filters.http.on_demand.v3.on_demand",

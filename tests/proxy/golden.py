@@ -29,6 +29,8 @@ def cases() -> dict[str, dict[str, Any]]:
         "cluster_http2_grpc_probe": translate.cluster(RouteWant(cluster="g", http2=True, probe=Probe(grpc=Grpc()))),
         "cluster_tcp_probe": translate.cluster(RouteWant(cluster="t", probe=Probe(tcp_socket=TcpSocket()))),
         "cluster_exec_probe": translate.cluster(RouteWant(cluster="e", probe=Probe(exec=Exec(("true",))))),
+        "cluster_by_host": translate.cluster(RouteWant(cluster="pool", hosts=("*.box",), by_host=True)),
+        "assignment_by_host": translate.assignment("pool", [endpoint(4, host="C1.box")]),
         "assignment": translate.assignment(
             "shop",
             [

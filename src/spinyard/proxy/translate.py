@@ -27,6 +27,8 @@ CONNECTIONS_MAX = 10_000
 REQUESTS_MAX = 20_000
 RETRIES_MAX = 1_024  # Envoy's own default is 3: retries of a killed instance would be refused
 UNHEALTHY_INTERVAL_SECONDS = 0.25
+SUBSET_NAMESPACE = "envoy.lb"
+HOST_KEY = "host"
 
 
 def cluster(want: RouteWant) -> Dict:
@@ -60,6 +62,9 @@ def cluster(want: RouteWant) -> Dict:
     check = health_check(want.probe, http2=want.http2)
     if check is not None:
         result["health_checks"] = [check]
+    if want.by_host:
+        # A name that no endpoint has gets nothing, not somebody else's instance.
+        result["lb_subset_config"] = {"fallback_policy": "NO_FALLBACK", "subset_selectors": [{"keys": [HOST_KEY]}]}
     return result
 
 
@@ -166,7 +171,10 @@ def _lb_endpoint(want: EndpointWant) -> Dict:
     endpoint: Dict = {"address": {"socket_address": {"address": want.address, "port_value": want.port}}}
     if want.probe_port and want.probe_port != want.port:
         endpoint["health_check_config"] = {"port_value": want.probe_port}
-    return {"endpoint": endpoint, "health_status": _HEALTH[want.state]}
+    result: Dict = {"endpoint": endpoint, "health_status": _HEALTH[want.state]}
+    if want.host:
+        result["metadata"] = {"filter_metadata": {SUBSET_NAMESPACE: {HOST_KEY: want.host.lower()}}}
+    return result
 
 
 def is_address(text: str) -> bool:

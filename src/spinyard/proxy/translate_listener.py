@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spinyard.proxy.translate import ADS, BUFFER_BYTES_MAX, TYPES
+from spinyard.proxy.translate import ADS, BUFFER_BYTES_MAX, HOST_KEY, SUBSET_NAMESPACE, TYPES
 
 Dict = dict[str, Any]
 
@@ -85,6 +85,7 @@ def _http_connections() -> Dict:
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "early_header_mutation_extensions": [_strip_outsiders_headers()],
         "http_filters": [
+            _host_for_subsets(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
@@ -113,6 +114,28 @@ def _http_connections() -> Dict:
         "drain_timeout": "5s",
         "delayed_close_timeout": "1s",
         "local_reply_config": local_replies(),
+    }
+
+
+def _host_for_subsets() -> Dict:
+    """The host name without its port, for clusters whose endpoints each have a name of their own; others never look.
+    As the client wrote it: one that does not write it in lower case, as browsers do, is not understood here."""
+    return {
+        "name": "envoy.filters.http.header_to_metadata",
+        "typed_config": {
+            "@type": TYPES + "envoy.extensions.filters.http.header_to_metadata.v3.Config",
+            "request_rules": [
+                {
+                    "header": ":authority",
+                    "on_header_present": {
+                        "metadata_namespace": SUBSET_NAMESPACE,
+                        "key": HOST_KEY,
+                        "type": "STRING",
+                        "regex_value_rewrite": {"pattern": {"regex": "^([^:]*)(:[0-9]+)?$"}, "substitution": "\\1"},
+                    },
+                }
+            ],
+        },
     }
 
 
