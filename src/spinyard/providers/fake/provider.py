@@ -43,6 +43,8 @@ class FakeProvider:
         self._late: set[asyncio.Task[None]] = set()
         self.underway: Counter[str] = Counter()
         """keys with a request to make something that may still take effect after its caller gave up"""
+        self.refuses = False
+        """True: every change is refused at once"""
         self.answers = True
         """False: nothing answers at all, as while it restarts (only with `faults`)"""
 

@@ -42,6 +42,7 @@ class Checks:
         self._listed: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         self._deleting: set[str] = set()
         self._was_ready: set[str] = set()
+        self._made: dict[str, list[float]] = defaultdict(list)
         self._passes: Counter[str] = Counter()
         self._second = -1
         self.mutations = 0
@@ -284,9 +285,25 @@ class Checks:
         created = [change for change in plan.children if isinstance(change, CreateChild)]
         if created and len(alive) > spec.replicas + spec.update.max_surge:
             self._broken("more instances than replicas and surge", f"{row.name}: {len(alive)} of {spec.replicas}")
+        self._not_too_fast(row, spec, len(created))
+        self._keeps_what_is_retained(row, plan)
         slots = Counter(change.slot for change in created)
         if any(count > 1 for count in slots.values()):
             self._broken("two children for one slot", row.name)
+
+    def _not_too_fast(self, row: ObjectRow, spec: ServiceSpec, made: int) -> None:
+        """What does not start is tried again more and more slowly."""
+        recent = [at for at in self._made[row.uid] if self._sim.loop_time - at < 10.0] + [self._sim.loop_time] * made
+        self._made[row.uid] = recent
+        if len(recent) > 8 * (spec.replicas + 1) + 20:
+            self._broken("instances are made without backoff", f"{row.name}: {len(recent)} in 10 s")
+
+    def _keeps_what_is_retained(self, row: ObjectRow, plan: Plan) -> None:
+        directories = row.template.data_directories if row.template is not None else ()
+        kept = {f"{row.uid}/dir/{directory.name}" for directory in directories if directory.retain}
+        for resource in plan.resources:
+            if resource.key in kept and not resource.wanted and not resource.retained:
+                self._broken("[4] a retained directory is given up", resource.key)
 
     def _takes_too_many(self, row: ObjectRow, spec: ServiceSpec, seen: Seen, plan: Plan) -> None:
         """[17] Of those that the decision saw in traffic enough must stay; who fell out since then is not our doing."""
