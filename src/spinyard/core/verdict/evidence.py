@@ -7,6 +7,7 @@ them is ever compared (Simpson). The order of use is fixed: alternatives for a b
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from spinyard.core.verdict.counts import Counts, Increment
@@ -14,12 +15,12 @@ from spinyard.core.verdict.stakes import Stakes, log_not_worse, log_worse, stake
 
 BLOCK_MIN = 4
 RATIOS = (1.5, 2.5, 5.0, 12.0, 40.0)
-RATIO_SHARES = (0.05, 0.10, 0.20, 0.50, 0.15)
-PASS_SHARES = (0.7, 0.3)
+LOG_RATIO_SHARES = tuple(math.log(share) for share in (0.05, 0.10, 0.20, 0.50, 0.15))
+LOG_PASS_SHARES = tuple(math.log(share) for share in (0.7, 0.3))
 """stakes on "both fail alike" and on "each fails as it did so far" """
 KEPT = 0.1
-FRESH_FROM = 64
-"""requests on the new side at which stakes are placed afresh for the first time; then at each doubling"""
+FRESH, FRESH_FROM = 0.4, 64
+"""The block that takes the new side from n to m requests stakes FRESH * (m - n) / (m + FRESH_FROM) of what is kept back."""
 MEMORY_MAX = 4_000
 """requests that the guess of the rates remembers at most; a longer memory would be late when they drift"""
 LOG_PASS_MAX = 9.22
@@ -46,9 +47,8 @@ class Evidence:
     open_new: Counts = NOTHING
     known_old: Counts = NOTHING
     known_new: Counts = NOTHING
-    fresh_at: int = FRESH_FROM
-    worse: Stakes = field(default_factory=lambda: stakes_on(RATIO_SHARES, KEPT))
-    not_worse: Stakes = field(default_factory=lambda: stakes_on(PASS_SHARES, KEPT))
+    worse: Stakes = field(default_factory=lambda: stakes_on(LOG_RATIO_SHARES, KEPT))
+    not_worse: Stakes = field(default_factory=lambda: stakes_on(LOG_PASS_SHARES, KEPT))
     problem: str = ""
     """why the last measurement could not be used; empty when it could"""
 
@@ -98,7 +98,7 @@ def _in_step(evidence: Evidence, step: int) -> Evidence:
     if evidence.open_old.requests and evidence.open_new.requests:
         evidence = _judged(evidence)
     return replace(
-        evidence if not evidence.steps else _staked_afresh(evidence),
+        evidence,
         step=step,
         steps=evidence.steps + 1,
         step_old=NOTHING,
@@ -108,18 +108,9 @@ def _in_step(evidence: Evidence, step: int) -> Evidence:
     )
 
 
-def _staked_afresh(evidence: Evidence) -> Evidence:
-    return replace(
-        evidence,
-        worse=evidence.worse.staked_afresh(RATIO_SHARES),
-        not_worse=evidence.not_worse.staked_afresh(PASS_SHARES),
-    )
-
-
 def _judged(evidence: Evidence) -> Evidence:
     old, new = evidence.open_old, evidence.open_new
-    while evidence.new.requests - new.requests >= evidence.fresh_at:
-        evidence = replace(_staked_afresh(evidence), fresh_at=evidence.fresh_at * 2)
+    part = FRESH * new.requests / (evidence.new.requests + FRESH_FROM)
     both, p_old, p_new = guessed_rates(evidence)
     alike = log_not_worse(old, new, both, both, evidence.margin)
     apart = log_not_worse(old, new, p_old, p_new, evidence.margin)
@@ -133,8 +124,8 @@ def _judged(evidence: Evidence) -> Evidence:
         open_new=NOTHING,
         known_old=known_old,
         known_new=known_new,
-        worse=evidence.worse.won(log_worse(old, new, RATIOS), LOG_WORSE_MAX),
-        not_worse=evidence.not_worse.won((alike, apart), LOG_PASS_MAX),
+        worse=evidence.worse.after(log_worse(old, new, RATIOS), part, LOG_RATIO_SHARES, LOG_WORSE_MAX),
+        not_worse=evidence.not_worse.after((alike, apart), part, LOG_PASS_SHARES, LOG_PASS_MAX),
     )
 
 

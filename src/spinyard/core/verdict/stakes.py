@@ -13,7 +13,6 @@ from spinyard.core.verdict.counts import Counts
 
 SUPPORT_MAX = 256
 """terms of the exact sum; above, Hoeffding's bounds, which only lower the e-value"""
-RELEASED = 0.25
 STEPS_MAX = 60
 
 
@@ -28,24 +27,25 @@ class Stakes:
     def log_total(self) -> float:
         return log_sum((*self.logs, self.log_kept))
 
-    def won(self, log_factors: tuple[float, ...], log_max: float) -> Stakes:
-        logs = tuple(min(log + factor, log_max) for log, factor in zip(self.logs, log_factors, strict=True))
-        return Stakes(logs, self.log_kept)
+    def after(
+        self, log_factors: tuple[float, ...], part: float, log_shares: tuple[float, ...], log_max: float
+    ) -> Stakes:
+        """First `part` of what is kept back is staked too, as if the evidence began here; then all win or lose."""
+        fresh = self.log_kept + math.log(part)
+        logs = []
+        for log, factor, log_share in zip(self.logs, log_factors, log_shares, strict=True):
+            high, low = (log, fresh + log_share) if log > fresh + log_share else (fresh + log_share, log)
+            logs.append(min(high + math.log1p(math.exp(low - high)) + factor, log_max))
+        return Stakes(tuple(logs), self.log_kept + math.log1p(-part))
 
-    def staked_afresh(self, shares: tuple[float, ...]) -> Stakes:
-        """A quarter of what is kept back is staked now, as if the evidence began here."""
-        fresh = self.log_kept + math.log(RELEASED)
-        logs = tuple(log_sum((log, fresh + math.log(s))) for log, s in zip(self.logs, shares, strict=True))
-        return Stakes(logs, self.log_kept + math.log1p(-RELEASED))
 
-
-def stakes_on(shares: tuple[float, ...], kept: float) -> Stakes:
-    return Stakes(tuple(math.log(share * (1.0 - kept)) for share in shares), math.log(kept))
+def stakes_on(log_shares: tuple[float, ...], kept: float) -> Stakes:
+    return Stakes(tuple(log_share + math.log1p(-kept) for log_share in log_shares), math.log(kept))
 
 
 def log_sum(logs: tuple[float, ...]) -> float:
     top = max(logs)
-    return top + math.log(math.fsum(math.exp(log - top) for log in logs))
+    return top + math.log(sum([math.exp(log - top) for log in logs]))
 
 
 def log_worse(old: Counts, new: Counts, ratios: tuple[float, ...]) -> tuple[float, ...]:
