@@ -84,8 +84,7 @@ def _perform(run: Run) -> Run:
         if run.accident_seed is None:
             run.found = Scenario(house, ",".join(run.entries)).play()
         else:
-            with Accidents(house, run.accident_seed):
-                run.found = Scenario(house).play()
+            run.found = Scenario(house, accidents=Accidents(house, run.accident_seed)).play()
     except Exception as error:  # noqa: BLE001  the table names it; the other runs go on
         run.error = f"{type(error).__name__}: {error}"
         run.found.seconds = time.monotonic() - began

@@ -11,11 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 
+from spinyard.errors import SpinyardError
 from tests.e2e.house import House, Json, web
 
 SECONDS_EACH = 60.0
@@ -43,9 +45,12 @@ class Findings:
 
 
 class Scenario:
-    def __init__(self, house: House, failpoint: str = "") -> None:
+    def __init__(
+        self, house: House, failpoint: str = "", accidents: AbstractContextManager[object] | None = None
+    ) -> None:
         self.house = house
         self.failpoint = failpoint
+        self._accidents = accidents or nullcontext()
         self._go = house.home / "go"
         self._wanted: list[tuple[float, int]] = [(0.0, 0)]
         self._seen: list[tuple[float, dict[str, list[int]]]] = []
@@ -56,7 +61,7 @@ class Scenario:
         began = time.monotonic()
         house = self.house
         house.start(**({"SPINYARD_FAILPOINT": self.failpoint} if self.failpoint else {}))
-        with self._watching():
+        with self._watching(), self._accidents:
             self._want(2)
             house.apply(service(version="1", replicas=2), job(self._go))
             house.serve("web", 2, seconds=SECONDS_EACH)
@@ -136,9 +141,15 @@ class Scenario:
 
     def _left(self) -> list[str]:
         deadline = time.monotonic() + LEFT_SECONDS
-        while (left := self.house.left()) and time.monotonic() < deadline:
+        while (left := self._look()) and time.monotonic() < deadline:
             time.sleep(0.05)
         return left
+
+    def _look(self) -> list[str]:
+        try:
+            return self.house.left()
+        except (OSError, HTTPException, SpinyardError) as away:  # server or Envoy, killed a moment ago
+            return [f"cannot be looked at: {away!r}"]
 
     def _unknown(self) -> list[str]:
         """Processes that lived without a record, or longer than their record says."""
