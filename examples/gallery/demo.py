@@ -290,7 +290,7 @@ def main() -> int:
             demo.load.kill()
         if options.keep and good:
             say_how_to_stop(stage, show)
-        elif not tear_down(stage, show, stopped=stopped):
+        elif not tear_down(stage, show, good=good, stopped=stopped):
             good = False
     if stopped:
         show.say("stopped")
@@ -322,19 +322,23 @@ def say_how_to_stop(stage: Stage, show: Show) -> None:
     show.say('  .venv/bin/spinyard down --delete && rm -r "$SPINYARD_HOME"      # stops all of it, and nothing is left')
 
 
-def tear_down(stage: Stage, show: Show, *, stopped: bool) -> bool:
-    """Nothing of the demo is left afterwards, whatever happened; False when that took force."""
+def tear_down(stage: Stage, show: Show, *, good: bool, stopped: bool) -> bool:
+    """Nothing that runs is left afterwards, whatever happened; False when that took force. A broken promise leaves the
+    logs, for whoever looks into it."""
     if stopped:
         show.say("\nstopping, and removing all of it ...")
     try:
         stage.spinyard("down", "--delete", "--timeout", "60s", timeout=90)
-        killed = stage.kill_all()
     except (BrokenPromise, subprocess.TimeoutExpired) as broken:
-        show.say(f"[red]{escape(str(broken))}[/]")
-        killed = stage.kill_all()
-    shutil.rmtree(stage.home, ignore_errors=True)
+        show.say(f"[red]{escape(str(broken) if good or stopped else str(broken).splitlines()[0])}[/]")
+    killed = stage.kill_all()
     if killed:
         show.say(f"[red]these processes had to be killed: {', '.join(map(str, killed))}[/]")
+    if good or stopped:
+        shutil.rmtree(stage.home, ignore_errors=True)
+    else:
+        stage.keep_only_logs()
+        show.say(f"logs are in {stage.home / 'logs'}")
     return not killed
 
 

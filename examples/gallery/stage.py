@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -139,6 +140,13 @@ class Stage:
                 break
             time.sleep(0.05)
         return killed
+
+    def keep_only_logs(self) -> None:
+        for path in self.home.iterdir():
+            if path.is_dir() and not path.is_symlink() and path.name != "logs":
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != "logs":
+                path.unlink(missing_ok=True)
 
     def _running(self) -> list[int]:
         """Named the home in their command line, or got it in their environment."""
