@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -10,6 +11,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from spinyard import errors
 from spinyard.cli.exits import Exit, Usage
+from spinyard.cli.streams import OutputFailed, guarded
 from spinyard.cli.tell import tell, wants_json
 
 _COMMANDS: Final = "spinyard.cli.commands"
@@ -72,21 +74,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code; see exits.Exit."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        if _is_help(words):
+            return _run(words)
+        with guarded():
+            code = _run(words)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:
+        # `spinyard get … | head`: the reader has enough. Nothing may be written at exit either.
+        sys.stdout = None
+        return Exit.OK
+    except (OutputFailed, OSError) as failed:
+        sys.stdout = None
+        error = failed if isinstance(failed, OutputFailed) else OutputFailed(str(failed))
+        with contextlib.suppress(OSError):
+            tell(error, as_json=False)
+        return Exit.ERROR
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
         result = make_app()(words or ["--help"])
     except CycloptsError as error:
         return tell(_usage(error), as_json=wants_json(words))
+    except OutputFailed:
+        raise
     except errors.SpinyardError as error:
         return tell(error, as_json=wants_json(words))
+    except UnicodeEncodeError:
+        return tell(
+            Usage("the command line has bytes that are not UTF-8 text", next_step="use names in UTF-8"),
+            as_json=wants_json(words),
+        )
     except KeyboardInterrupt:
         if _is_stream(words):
             return Exit.OK
         print("spinyard: interrupted; what the server was asked to do goes on", file=sys.stderr)
         return Exit.INCONCLUSIVE
-    except BrokenPipeError:
-        # `spinyard get … | head`: the reader has enough. Nothing may be written at exit either.
-        sys.stdout = None
-        return Exit.OK
     return result if isinstance(result, int) else Exit.OK
+
+
+def _is_help(words: Sequence[str]) -> bool:
+    """Help is ours from first to last, in colours of its own."""
+    own = words[: words.index("--")] if "--" in words else words
+    return not words or bool({"--help", "-h"} & set(own))
 
 
 def _is_stream(words: Sequence[str]) -> bool:

@@ -31,7 +31,7 @@ def ready_count(item: Json) -> str:
 
 def why(item: Json) -> str:
     reason = str(dig(item, "status", "reason") or "")
-    message = str(dig(item, "status", "message") or "").replace("\n", " ")
+    message = " ".join(str(dig(item, "status", "message") or "").splitlines())
     if not reason or not message or message.lower().startswith(reason.lower()):
         return message or reason
     return f"{reason}: {message}"

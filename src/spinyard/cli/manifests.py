@@ -112,6 +112,8 @@ def _expand(files: Sequence[str]) -> list[str]:
 def _read(path: str) -> tuple[str, str]:
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise Usage("standard input is closed")
             data, source = sys.stdin.buffer.read(FILE_BYTES_MAX + 1), "<stdin>"
         else:
             with open(path, "rb") as file:

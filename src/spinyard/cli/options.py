@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from spinyard.cli.exits import Usage
 from spinyard.client import Client, from_home
 from spinyard.settings import default_home
 
@@ -31,7 +32,12 @@ class Common:
 
     @property
     def home_path(self) -> Path:
-        return Path(self.home).expanduser().absolute() if self.home else default_home()
+        try:
+            return Path(self.home).expanduser().absolute() if self.home else default_home()
+        except RuntimeError as cause:
+            raise Usage(
+                f"the home {self.home or 'SPINYARD_HOME'} is of no known user", next_step="give a path"
+            ) from cause
 
     @property
     def is_data(self) -> bool:

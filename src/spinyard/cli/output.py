@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spinyard.cli.streams import is_printable, is_utf8, json_text
+
 Json = Mapping[str, Any]
 
 API_VERSION = "spinyard.dev/v1"
@@ -25,15 +27,22 @@ def print_data(data: object, output: str) -> None:
     if output == "yaml":
         import yaml
 
-        yaml.safe_dump(_plain(data), sys.stdout, sort_keys=False, allow_unicode=True, default_flow_style=False)
+        plain = _plain(data)
+        text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, default_flow_style=False)
+        if not is_printable(text) or not is_utf8(sys.stdout):
+            text = yaml.safe_dump(plain, sort_keys=False, default_flow_style=False)
+        sys.stdout.write(text)
     else:
-        json.dump(data, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        sys.stdout.write(_dumped(data, indent=2) + "\n")
 
 
 def print_line(data: object) -> None:
     """One JSON value per line, for streams."""
-    print(json.dumps(data, ensure_ascii=False), flush=True)
+    print(_dumped(data), flush=True)
+
+
+def _dumped(data: object, *, indent: int | None = None) -> str:
+    return json_text(json.dumps(data, indent=indent, ensure_ascii=not is_utf8(sys.stdout)))
 
 
 def reference(item: Json) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spinyard.cli.columns import ready_count, why
 from spinyard.cli.output import dig, is_deleting, state_of
+from spinyard.cli.streams import printable, raw_of
 from spinyard.cli.words import colour_of, duration, epoch_of, is_live, may_colour
 from spinyard.clock import SystemClock
 
@@ -120,7 +121,7 @@ def _live() -> Iterator[Progress]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(stderr=True, highlight=False, no_color=not may_colour(sys.stderr))
+    console = Console(file=raw_of(sys.stderr), highlight=False, no_color=not may_colour(sys.stderr))
     table = _Table()
     # The last picture stays on the screen: it is the record of what happened.
     with Live(console=console, get_renderable=table.render, refresh_per_second=8, transient=False):
@@ -143,7 +144,7 @@ class _Table:
         rows: list[RenderableType] = [Text.assemble((self.scene.title, "bold"), ("  " + elapsed, "dim"))]
         rows += [_group(group) for group in self.scene.groups]
         if self.scene.note:
-            rows.append(Text(self.scene.note, style="dim"))
+            rows.append(Text(printable(self.scene.note), style="dim"))
         return Rows(*rows)
 
 
@@ -184,10 +185,13 @@ def _since(item: Json, now: float) -> str:
     return duration(now - since) if since else ""
 
 
-def _step(item: Json) -> str:
-    return str(dig(item, "status", "message") or dig(item, "status", "reason") or "").replace("\n", " ")
+def _step(item: Json) -> RenderableType:
+    from rich.text import Text
+
+    text = str(dig(item, "status", "message") or dig(item, "status", "reason") or "")
+    return Text(printable(" ".join(text.splitlines())))
 
 
 def _because(item: Json) -> str:
-    text = why(item)
+    text = printable(why(item))
     return f"  {text}" if text else ""

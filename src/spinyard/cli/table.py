@@ -22,7 +22,7 @@ def table_lines(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, state_column: str = "STATE", width: int | None = None
 ) -> list[str]:
     """The last column takes what is left and is cut; the others keep their width."""
-    cells = [[cell or "-" for cell in row] for row in rows]
+    cells = [[" ".join(cell.splitlines()) or "-" for cell in row] for row in rows]
     widths = [max([len(headers[n]), *(len(row[n]) for row in cells)]) for n in range(len(headers))]
     if width is not None:
         rest = width - sum(widths[:-1]) - GAP * (len(widths) - 1)
@@ -42,11 +42,12 @@ def print_fields(fields: Mapping[str, object], indent: str = "") -> None:
 
 
 def hanging(lead: str, text: str, stream: IO[str] | None = None) -> str:
-    """`text` after `lead`, broken between words at the terminal's width, the next lines under its first letter."""
+    """`text` after `lead`, broken between words at the terminal's width, the next lines under its first letter: nobody
+    else's text can begin a line of ours."""
     width = _width(stream or sys.stdout)
-    if width is None or len(lead) + len(text) <= width:
-        return lead + text
-    lines = textwrap.wrap(text, max(20, width - len(lead)))
+    lines = text.splitlines()
+    if width is not None and len(lead) + len(text) > width:
+        lines = textwrap.wrap(text, max(20, width - len(lead)))
     return lead + ("\n" + " " * len(lead)).join(lines)
 
 

@@ -21,7 +21,7 @@ _FAULTS = {
 def error_lines(error: errors.SpinyardError) -> list[str]:
     """For stderr; the first line is always `spinyard: <what happened>`."""
     lines = [_line("spinyard: ", error.message)]
-    lines += [f"  {line}" for line in problem_lines(error)]
+    lines += ["  " + "\n    ".join(line.splitlines()) for line in problem_lines(error)]
     if error.fault in _FAULTS:
         lines.append(f"  fault: {_FAULTS[error.fault]}")
     if error.next_step:

@@ -16,6 +16,7 @@ from spinyard.cli.exits import Exit
 from spinyard.cli.manifests import read_manifests
 from spinyard.cli.options import COMMON, SCOPE, Common, Files, Labels, Scope
 from spinyard.cli.output import list_of, print_data, reference
+from spinyard.cli.table import hanging
 from spinyard.cli.words import BAD, BUSY, GOOD, paint
 from spinyard.client import Client
 from spinyard.clock import SystemClock
@@ -146,7 +147,7 @@ def _print_change(change: Json, *, with_diff: bool) -> None:
     space = change.get("namespace", "default")
     print(f"{paint(mark, colour)} {name}{'' if space == 'default' else f' in {space}'}: {paint(action, colour)}")
     for line in change.get("details") or []:
-        print(f"    {line}")
+        print(hanging("    ", str(line)))
     for one in (change.get("diff") or []) if with_diff else []:
         print(f"    {one.get('path')}: {_value(one, 'before')} -> {_value(one, 'after')}")
 

@@ -69,7 +69,7 @@ def explain(
     if common.is_data:
         print_data(found, common.output)
         return Exit.OK
-    print(f"{kind} {name}: {found.get('cause') or 'nothing is wrong'}")
+    print(hanging(f"{kind} {name}: ", str(found.get("cause") or "nothing is wrong")))
     evidence = found.get("evidence") or []
     if evidence:
         print("\nEvidence")

@@ -15,7 +15,8 @@ from spinyard.cli.exits import Exit
 from spinyard.cli.kinds import kind_of
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import print_line, state_of
-from spinyard.cli.words import paint
+from spinyard.cli.streams import coloured, raw_of
+from spinyard.cli.words import is_live, paint
 from spinyard.client import Client
 from spinyard.clock import SystemClock
 from spinyard.errors import NotFound, SpinyardError
@@ -96,6 +97,8 @@ class _Reader:
             for line in lines:
                 if self._common.output == "json":
                     print_line({"spin": spin, "line": _text(line)})
+                elif is_live(sys.stdout):
+                    print(coloured(_text(line)), file=raw_of(sys.stdout), flush=True)
                 else:
                     sys.stdout.buffer.write(line)
                     sys.stdout.flush()
@@ -151,7 +154,7 @@ class _Reader:
             return
         width = max(len(name) for name in self._order)
         colour = _COLOURS[self._order[spin] % len(_COLOURS)]
-        print(f"{paint(f'{spin:<{width}}', colour)}  {_text(line)}", flush=True)
+        print(f"{paint(f'{spin:<{width}}', colour)}  {coloured(_text(line))}", file=raw_of(sys.stdout), flush=True)
 
 
 def _text(line: bytes) -> str:

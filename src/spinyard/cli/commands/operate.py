@@ -68,7 +68,8 @@ def execute(
     if common.is_data:
         print_data(answer, common.output)
     else:
-        sys.stdout.write(str(answer.get("output") or ""))
+        # As the command wrote it: the command is the user's own.
+        sys.stdout.buffer.write(str(answer.get("output") or "").encode(errors="replace"))
         sys.stdout.flush()
     code = answer.get("exitCode")
     return int(code) if code is not None else Exit.FAILED
