@@ -256,3 +256,28 @@ def test_a_problem_reads_as_one_line() -> None:
     text = str(only(GOOD.replace("replicas: 2", "replica: 2")))
     assert text.startswith('web.yaml:5:3: spec.replica: there is no field "replica"; expected one of dependsOn')
     assert text.endswith("-> did you mean replicas?")
+
+
+@pytest.mark.parametrize("host", ["x\\r\\nEvil: 1", "with blank", "bücher.example"])
+def test_the_host_of_a_probe_is_what_a_header_may_say(host: str) -> None:
+    """Envoy refuses the cluster otherwise, and says so in words that nobody understands."""
+    text = GOOD.replace("path: /ready,", f'path: /ready, host: "{host}",')
+    problem = only(text)
+    assert (problem.code, problem.path) == ("invalid_host", "spec.template.readinessProbe.httpGet.host")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("startTimeoutSeconds", "٣s"),
+        ("resources", {"limits": {"memory": "٣Gi"}}),
+        ("resources", {"limits": {"memory": "9" * 5000 + "Gi"}}),
+        ("resources", {"limits": {"cpu": "٣m"}}),
+    ],
+    ids=["duration", "bytes", "bytes without end", "cores"],
+)
+def test_numbers_have_digits_of_ascii_and_few_of_them(field: str, value: object) -> None:
+    template = {"command": ["true"], field: value}
+    spec = {"template": template}
+    _, problems = from_json({"apiVersion": "spinyard.dev/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": spec})
+    assert [problem.code for problem in problems] in (["invalid_duration"], ["invalid_quantity"])

@@ -73,8 +73,18 @@ LabelKey = Annotated[str, AfterValidator(scalars.label_key)]
 LabelValue = Annotated[str, AfterValidator(scalars.label_value)]
 Host = Annotated[str, AfterValidator(scalars.route_host), Field(max_length=255)]
 Address = Annotated[str, AfterValidator(scalars.endpoint_address), Field(max_length=253)]
+HostName = Annotated[
+    str, AfterValidator(scalars.host_name), Field(max_length=189), _schema({"type": "string", "maxLength": 189})
+]
+FileName = Annotated[
+    str,
+    AfterValidator(scalars.file_name),
+    _schema({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$", "maxLength": 128}),
+]
+Cron = Annotated[str, AfterValidator(scalars.cron), Field(max_length=200), _schema({"type": "string"})]
 UrlPath = Annotated[
     str, AfterValidator(scalars.url_path), Field(max_length=4096), _schema({"type": "string", "pattern": "^/"})
 ]
 HeaderName = Annotated[str, AfterValidator(scalars.header_name), Field(max_length=256)]
+ProbeHost = Annotated[str, AfterValidator(scalars.probe_host), Field(max_length=255)]
 HeaderValue = Annotated[str, AfterValidator(scalars.header_value), Field(max_length=8192)]

@@ -10,17 +10,17 @@ from decimal import Decimal
 
 DURATION_MAX = 10 * 366 * 86400.0
 
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([A-Za-z]*)")
+_QUANTITY = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)([A-Za-z]*)", re.ASCII)
 _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12} | {
     unit: 1 << shift for unit, shift in (("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40))
 }
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z", re.ASCII)
 
 
 class Bad(ValueError):
@@ -159,7 +159,9 @@ def share(value: object) -> int | str:
         raise Bad("wrong_type", f"got {shown(value)}", expected)
     if isinstance(value, str):
         number = value.removesuffix("%")
-        if not (value.endswith("%") and number.isdecimal() and len(number) <= 3 and int(number) <= 100):
+        if not (
+            value.endswith("%") and number.isdecimal() and number.isascii() and len(number) <= 3 and int(number) <= 100
+        ):
             raise Bad("invalid_share", f"{shown(value)} is neither a count nor a percentage", expected)
         return value
     if not 0 <= value <= 10_000:
@@ -284,6 +286,13 @@ def no_nul(value: str) -> str:
     return value
 
 
+def probe_host(value: str) -> str:
+    """What a Host header may say, with or without a port. Envoy refuses the whole cluster for anything else."""
+    if not re.fullmatch(r"[\x21-\x7e]*", value):
+        raise Bad("invalid_host", f"{shown(value)} is not a Host header", "a host name such as web.localhost")
+    return value
+
+
 def header_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):
         raise Bad("invalid_header", f"{shown(value)} is not the name of a header", 'a name such as "X-Probe"')
@@ -293,4 +302,37 @@ def header_name(value: str) -> str:
 def header_value(value: str) -> str:
     if any((letter < " " and letter != "\t") or letter == "\x7f" for letter in value):
         raise Bad("invalid_header", "the header's value has a control character", "printable text on one line")
+    return value
+
+
+def host_name(value: str) -> str:
+    if value.startswith("*."):
+        raise Bad("invalid_host", f"{shown(value)} has a star", "a host name", f"write {value[2:]}")
+    if not is_host_name(value) or is_address(value):
+        raise Bad("invalid_host", f"{shown(value)} is not a host name", 'a host name such as "box.localhost"')
+    return value.lower()
+
+
+def file_name(value: str) -> str:
+    """One path element, which is no name of ours."""
+    if value == "claim.json":
+        raise Bad("invalid_name", "claim.json is written by Spinyard", "another name")
+    if not _FILE_NAME.fullmatch(value):
+        expected = "1 to 128 letters, digits, dots, dashes and underscores, not beginning with a dot"
+        raise Bad("invalid_name", f"{shown(value)} is not the name of a file", expected)
+    return value
+
+
+def cron(value: str) -> str:
+    """Five fields that fire some day. The days looked at are those of one four-year round from a fixed one, so that
+    the same text is always judged the same."""
+    expected = 'five fields (minute, hour, day, month, weekday; UTC), such as "0 8 * * 1-5"'
+    if len(value.split()) != 5:
+        raise Bad("invalid_cron", f"{shown(value)} does not have five fields", expected)
+    try:
+        first = next(CronSim(value, datetime(2024, 1, 1, tzinfo=UTC)), None)
+    except CronSimError as error:
+        raise Bad("invalid_cron", f"{shown(value)}: {str(error).lower()}", expected) from error
+    if first is None:
+        raise Bad("invalid_cron", f"{shown(value)} never fires", expected, "is there such a day?")
     return value

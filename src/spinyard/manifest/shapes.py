@@ -26,6 +26,7 @@ from spinyard.manifest.fields import (
     PortName,
     PortNumber,
     PortReference,
+    ProbeHost,
     Share,
     SomeText,
     Text,
@@ -58,9 +59,7 @@ class HeaderShape(Shape):
 class HttpGetShape(Shape):
     path: UrlPath = Field(default="/", description="Path to ask for; a status of 200 to 399 is ok.")
     port: PortReference = Field(default="", description="Name (or fixed number) of a port; default: the first.")
-    host: Annotated[str, Field(max_length=255)] = Field(
-        default="", description="Host header; default: address and port."
-    )
+    host: ProbeHost = Field(default="", description="Host header; default: address and port.")
     scheme: Literal["HTTP", "HTTPS", "http", "https"] = Field(default="HTTP", description="HTTPS is not verified.")
     http_headers: Annotated[list[HeaderShape], Field(max_length=64)] = Field(
         default_factory=list, description="Headers of the request."
@@ -364,10 +363,3 @@ class TemplateObjectShape(ObjectShape):
 
     kind: Literal["Template"] = Field(description="Template")
     spec: NamedTemplateSpecShape = Field(description="What is wanted.")
-
-
-SHAPES: dict[str, type[ServiceShape] | type[JobShape] | type[TemplateObjectShape]] = {
-    "Service": ServiceShape,
-    "Job": JobShape,
-    "Template": TemplateObjectShape,
-}
