@@ -61,12 +61,12 @@ def endpoint_row(state: EndpointState = EndpointState.ACTIVE) -> Resource:
 
 
 def decide(
-    row: ObjectRow, now: float, known: Mapping[str, Answer], failures: dict[ResourceKey, Failure] | None = None
+    row: ObjectRow, now: float, known: Mapping[Any, Answer], failures: dict[ResourceKey, Failure] | None = None
 ) -> Plan:
     """`known`: by resource key, or by the purpose of a watch, or "probe"; what is not named is unknown."""
     answers: dict[Look, Answer] = {}
     for look in DOMAIN.looks(row, now):
-        name = getattr(look, "key", None) or getattr(look, "purpose", "probe")
+        name = str(getattr(look, "key", None) or getattr(look, "purpose", "probe"))
         answers[look] = known.get(name, Unknown("not told"))
     return DOMAIN.decide(row, Seen(answers, failures or {}), now)
 

@@ -78,10 +78,11 @@ class CreateChild:
 @dataclass(frozen=True, slots=True)
 class DeleteChild:
     """Sets the child's deletion wish, if it is not set and the child is still ours: a pool's member that was claimed
-    meanwhile belongs to the claim. `why` becomes its event."""
+    meanwhile belongs to the claim. `why` becomes its event. `force`: let go of what cannot be removed."""
 
     uid: Uid
     why: str
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

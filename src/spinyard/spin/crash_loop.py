@@ -13,6 +13,8 @@ FLAP_SECONDS = 10.0
 """serving for less than this before failing counts as not having started"""
 CHAIN_SECONDS = 120.0
 """failures further apart than this do not belong to one crash loop"""
+ROUND_MAX = 8
+"""so many failures are a round, however many instances there are: only the latest few failures are known"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +26,27 @@ class Loop:
     last: ChildFailure | None
 
 
-def loop_of(failures: Sequence[ChildFailure], digest: str, wanted: int, owner: Uid, now: float) -> Loop:
-    """`failures`: newest first. Backoff begins when a whole round of `wanted` instances has failed; the first
-    replacement is never put off."""
+def loop_of(
+    failures: Sequence[ChildFailure], digest: str, wanted: int, owner: Uid, now: float, *, since: float = 0.0
+) -> Loop:
+    """`failures`: newest first; those before `since` do not count. Backoff begins when a whole round of `wanted`
+    instances has failed; the first replacement is never put off. Failures that a clock that went back left in the
+    future are left out: nothing would be started until then."""
     count = 0
     last: ChildFailure | None = None
     before = now
     for failure in failures:
-        if failure.template_digest != digest:
+        if failure.template_digest != digest or failure.failed_at > now:
             continue
+        if failure.failed_at < since:
+            break
         served = failure.failed_at - failure.served_at if failure.served_at is not None else 0.0
         if before - failure.failed_at > CHAIN_SECONDS or served >= FLAP_SECONDS:
             break
         count += 1
         before = failure.failed_at
         last = last or failure
-    rounds = count // max(1, wanted) - 1
+    rounds = count // max(1, min(wanted, ROUND_MAX)) - 1
     if last is None or rounds < 1:
         return Loop(count, 0.0, last)
     return Loop(count, last.failed_at + backoff_seconds(rounds, owner, first=1.0, limit=60.0), last)

@@ -16,7 +16,7 @@ from spinyard.spin.end import cleaning, draining, failed, terminating
 from spinyard.spin.serve import exec_readiness, liveness_look, registering, up
 from spinyard.spin.snapshot import PROXY, Snapshot, SpinRules
 from spinyard.spin.start import first_resources, pending, planned, provisioning
-from spinyard.spin.status import TRANSITIONS, State, decode_status
+from spinyard.spin.status import TRANSITIONS, State, decode_status, in_time
 from spinyard.spin.translate import readiness
 from spinyard.spin.warm import warm, warm_looks
 
@@ -116,4 +116,4 @@ class SpinDomain:
         status = decode_status(row.status)
         if not status.since:
             status = msgspec.structs.replace(status, since=row.created_at)
-        return Snapshot(row, row.spec, row.template, status, seen, self._rules, now)
+        return Snapshot(row, row.spec, row.template, in_time(status, now), seen, self._rules, now)

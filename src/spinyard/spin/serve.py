@@ -10,7 +10,7 @@ import msgspec
 from spinyard.core.actions import Ensure
 from spinyard.core.observed import Absent, EndpointFacts, LookWatch, Present, ProbeAnswer, ProcessFacts, Unknown
 from spinyard.core.plan import Plan
-from spinyard.core.want import EndpointState
+from spinyard.core.want import EndpointState, EndpointWant
 from spinyard.errors import ErrorClass
 from spinyard.spin.ended import ended
 from spinyard.spin.snapshot import LOOPBACK, PROXY, Snapshot, endpoint_facts
@@ -66,8 +66,7 @@ def up(s: Snapshot) -> Plan:
     serving = s.row.state == State.SERVING
     exec_probe = exec_readiness(s)
     if exec_probe is not None:
-        answer = s.probe(exec_probe).answer
-        wanted = EndpointState.UNHEALTHY if answer is ProbeAnswer.FAILED else EndpointState.ACTIVE
+        wanted = wanted_state(s, s.probe(exec_probe).answer)
     else:
         wanted = EndpointState.ACTIVE
     match s.endpoint:
@@ -87,6 +86,19 @@ def up(s: Snapshot) -> Plan:
         case _:
             pass
     return rest(s, "in traffic" if serving else "not ready", "Serving", status_unknown=unknown, status=status)
+
+
+def wanted_state(s: Snapshot, answer: ProbeAnswer) -> EndpointState:
+    """Not known leaves it as it is: what was out of traffic is not let in because we have just started."""
+    match answer:
+        case ProbeAnswer.OK:
+            return EndpointState.ACTIVE
+        case ProbeAnswer.FAILED:
+            return EndpointState.UNHEALTHY
+        case ProbeAnswer.UNKNOWN:
+            row = s.resource(s.endpoint_key)
+            want = None if row is None else row.stored_want
+            return want.state if isinstance(want, EndpointWant) else EndpointState.ACTIVE
 
 
 def lost(s: Snapshot) -> Plan | None:

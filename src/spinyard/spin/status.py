@@ -57,6 +57,10 @@ STARTING = frozenset({State.PENDING, State.PLANNED, State.PROVISIONING, State.BO
 ENDING = frozenset({State.DRAINING, State.FAILED, State.TERMINATING, State.CLEANING, State.LEAKED})
 
 
+RETRY_SECONDS_MAX = 60.0
+"""nothing is put off for longer"""
+
+
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     status: str
@@ -111,6 +115,18 @@ def decode_status(blob: bytes) -> SpinStatus:
 
 def encode_status(status: SpinStatus) -> bytes:
     return _ENCODER.encode(status)
+
+
+def in_time(status: SpinStatus, now: float) -> SpinStatus:
+    """A clock that went back must not make waits of seconds and deadlines of minutes ones of hours."""
+    if status.since <= now and status.phase_at <= now and status.retry_at <= now + RETRY_SECONDS_MAX:
+        return status
+    return msgspec.structs.replace(
+        status,
+        since=min(status.since, now),
+        phase_at=min(status.phase_at, now),
+        retry_at=min(status.retry_at, now + RETRY_SECONDS_MAX) if status.since <= now else 0.0,
+    )
 
 
 def with_condition(status: SpinStatus, kind: str, value: bool, reason: str, message: str, now: float) -> SpinStatus:

@@ -46,7 +46,7 @@ def closing(resource: Resource, observed: Observed, now: float) -> Resource:
         case Absent():
             if resource.gone_after_seconds <= 0:
                 return replace(resource, closed_at=now)
-            if resource.absent_at is None:
+            if resource.absent_at is None or resource.absent_at > now:
                 return replace(resource, absent_at=now)
             if now - resource.absent_at > resource.gone_after_seconds:
                 return replace(resource, closed_at=now)

@@ -153,7 +153,7 @@ class Committer:
             if pairs:
                 connection.execute(self._sql.insert_label, pairs)
         if old:
-            rows_old = json_text(sorted({(change.uid, owner.uid) for owner, change in old}))
+            rows_old = json_text(sorted({(change.uid, owner.uid, change.force) for owner, change in old}))
             parameters = {"rows": rows_old, "now": now, "seq": seq}
             for uid, *facts in connection.execute(self._sql.delete_children, parameters).all():
                 deleted[uid] = tuple(facts)

@@ -89,15 +89,17 @@ class CommitStatements:
             f"INSERT INTO objects ({child_columns}, state, status, reason, why, wake_at, wake_seq, created_at, "
             f"state_since, commit_seq) SELECT {child_columns}, '{FIRST_STATE}', '{{}}', 'Created', "
             f"'created', :now, 1, :now, :now, :seq FROM {words.rows('rows', _CHILD)} AS b "
-            "WHERE true ON CONFLICT (uid) DO NOTHING RETURNING uid"
+            "WHERE true ON CONFLICT DO NOTHING RETURNING uid"
         )
         self.insert_label = sa.text("INSERT INTO labels (key, value, uid) VALUES (:key, :value, :uid)")
         self.delete_children = sa.text(
-            "UPDATE objects SET delete_at = :now, deleting = 1, resource_version = objects.resource_version + 1, "
+            "UPDATE objects SET delete_at = COALESCE(objects.delete_at, :now), deleting = 1, "
+            f"force = {words.greatest}(objects.force, b.force), resource_version = objects.resource_version + 1, "
             "wake_seq = objects.wake_seq + 1, commit_seq = :seq, "
             f"wake_at = {words.least}(COALESCE(objects.wake_at, :now), :now) "
-            f"FROM {words.rows('rows', (('uid', 'text'), ('owner_uid', 'text')))} AS b WHERE objects.uid = b.uid "
-            "AND objects.owner_uid = b.owner_uid AND objects.delete_at IS NULL AND objects.finished = 0 "
+            f"FROM {words.rows('rows', (('uid', 'text'), ('owner_uid', 'text'), ('force', 'flag')))} AS b "
+            "WHERE objects.uid = b.uid AND objects.owner_uid = b.owner_uid AND objects.finished = 0 "
+            "AND (objects.delete_at IS NULL OR b.force > objects.force) "
             "RETURNING objects.uid, objects.kind, objects.namespace, objects.name, objects.state"
         )
         self.wake_children = sa.text(

@@ -329,10 +329,8 @@ def a_poisoned_row_harms_only_itself(store: Store) -> None:
     for index in range(9):
         add_service(store, f"s{index}")
     rows = claim_all(store)
-    clash = child(rows[4], 0, name="taken")
-    taken = must_commit(store, rows[0], children=(child(rows[0], 1, name="taken"),))
-    batch = [Commit(row, plan_for(row, state="rolling", children=(child(row, 0),)), True) for row in (taken, *rows[1:])]
-    batch[4] = Commit(rows[4], plan_for(rows[4], state="rolling", children=(clash,)), True)
+    batch = [Commit(row, plan_for(row, state="rolling", children=(child(row, 0),)), True) for row in rows]
+    batch[4] = Commit(rows[4], plan_for(rows[4], state="rolling", why="another half \udfff"), True)
     batch[6] = Commit(rows[6], plan_for(rows[6], state="rolling", why="half a \ud800 pair"), True)
     before = store.commit_seq()
     results = store.commit(batch, now=NOW)
@@ -341,7 +339,7 @@ def a_poisoned_row_harms_only_itself(store: Store) -> None:
     assert store.commit_seq() > before
     for index, row in enumerate(rows):
         assert find_uid(store, row.uid).row.state == ("pending" if index in (4, 6) else "rolling")
-        assert store.children(row.uid).highest_slot == ({0: 1}.get(index, -1 if index in (4, 6) else 0))
+        assert store.children(row.uid).highest_slot == (-1 if index in (4, 6) else 0)
     told = [event for event in store.events(limit=1000) if event.commit_seq == store.commit_seq()]
     assert [event.index for event in told] == list(range(14))
 
@@ -388,6 +386,32 @@ def a_child_asked_to_go_is_told_once_and_due_at_once(store: Store) -> None:
     assert told == [("Created", "wanted by Service web"), ("DeletionRequested", "scaled in")]
     [group] = store.children(row.uid).groups
     assert (group.deleting, group.count) == (True, 1)
+
+
+def force_reaches_a_child_that_is_asked_to_go_already(store: Store) -> None:
+    add_service(store)
+    row = claim_one(store, "web")
+    row = must_commit(store, row, children=(child(row, 0),))
+    kin = claim_one(store, "web-0")
+    must_commit(store, kin, wake_at=NOW + 3600, release=True)
+    row = must_commit(store, row, children=(DeleteChild(kin.uid, "deleted"),), now=NOW + 1)
+    assert not find_uid(store, kin.uid).row.force
+    for moment in (2, 3):
+        row = must_commit(store, row, children=(DeleteChild(kin.uid, "by force", force=True),), now=NOW + moment)
+    found = find_uid(store, kin.uid).row
+    assert (found.force, found.delete_at) == (True, NOW + 1)
+    told = [event.message for event in store.events(uid=kin.uid)]
+    assert told == ["wanted by Service web", "deleted", "by force"]
+
+
+def a_child_whose_name_is_taken_is_not_made_and_harms_nothing_else(store: Store) -> None:
+    add_service(store)
+    row = claim_one(store, "web")
+    twin = replace(child(row, 1), name=child(row, 0).name)
+    row = must_commit(store, row, children=(child(row, 0), twin, child(row, 2)))
+    children = store.children(row.uid)
+    assert sum(group.count for group in children.groups) == 2
+    assert children.highest_slot == 2
 
 
 def another_parents_child_is_not_deleted(store: Store) -> None:

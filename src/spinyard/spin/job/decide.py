@@ -18,6 +18,9 @@ from spinyard.spin.job.status import TRANSITIONS, JobState, JobStatus, decode_jo
 from spinyard.spin.service.roll import delete_all
 from spinyard.spin.service.snapshot import fleet_of
 
+START_SECONDS = 2.0
+"""after this it is looked whether there is a spin: its name may have been taken"""
+
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
@@ -99,7 +102,7 @@ def start(s: JobSnapshot, why: str) -> Plan:
     name = child_name(s.row.name, uid)
     child = CreateChild(uid, Kind.SPIN, name, str(slot), spec, s.spec.template_digest, labels)
     status = msgspec.structs.replace(s.status, attempt=slot + 1)
-    return s.plan(JobState.RUNNING, why, "Running", status, wake_in=None, children=(child,))
+    return s.plan(JobState.RUNNING, why, "Running", status, wake_in=START_SECONDS, children=(child,))
 
 
 def running(s: JobSnapshot) -> Plan:
@@ -111,14 +114,17 @@ def running(s: JobSnapshot) -> Plan:
         status = msgspec.structs.replace(s.status, outcome="Succeeded", finished_at=s.now)
         return s.plan(JobState.SUCCEEDED, "it ran to exit 0", "Succeeded", status, wake_in=0.0)
     last = children.failures[0] if children.failures else None
-    failures = s.status.attempt
+    failures = children.finished
+    if not failures:
+        return start(s, "its first spin could not be made, another one")
     message = last.message if last is not None else "its spin went away without a result"
     status = msgspec.structs.replace(s.status, last_error=message, last_error_class=last.outcome if last else "")
     if failures > s.spec.retries:
         status = msgspec.structs.replace(status, outcome="Failed", finished_at=s.now)
         why = f"failed after {failures} attempt{'s' if failures > 1 else ''}: {message}"
         return s.plan(JobState.FAILED, why, "Failed", status, wake_in=0.0)
-    failed_at = last.failed_at if last is not None else s.now
+    # A clock that went back left it in the future: then at once.
+    failed_at = last.failed_at if last is not None and last.failed_at <= s.now else 0.0
     due = failed_at + backoff_seconds(failures, s.row.uid, first=1.0, limit=60.0)
     if s.now < due:
         return s.plan(JobState.RUNNING, f"trying again: {message}", "BackOff", status, wake_in=due - s.now)
@@ -137,7 +143,7 @@ def resting(s: JobSnapshot, state: JobState) -> Plan:
 def terminating(s: JobSnapshot) -> Plan:
     fleet = fleet_of(s.children)
     if fleet.total:
-        gone = delete_all(fleet, "its Job is deleted")
+        gone = delete_all(fleet, "its Job is deleted", force=s.row.force)
         return s.plan(
             JobState.TERMINATING, "waiting for its spin to go", "Removing", s.status, wake_in=5.0, children=gone
         )

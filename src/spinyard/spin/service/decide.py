@@ -23,10 +23,10 @@ from spinyard.core.observed import (
 )
 from spinyard.core.plan import EventDraft, Plan, Resource
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import DirectoryScope, Kind, ServiceSpec
+from spinyard.core.spec import DirectoryScope, Kind, Probe, ServiceSpec, TcpSocket, TemplateSpec
 from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
 from spinyard.spin.service.roll import delete_all, roll
-from spinyard.spin.service.snapshot import ServiceSnapshot, fleet_of, resource_row, set_condition
+from spinyard.spin.service.snapshot import ALIVE, ServiceSnapshot, fleet_of, resource_row, set_condition
 from spinyard.spin.service.status import TRANSITIONS, ServiceState, ServiceStatus, decode_service_status
 from spinyard.spin.snapshot import PROXY, SpinRules
 from spinyard.spin.unmake import unmake
@@ -82,8 +82,10 @@ def remembered(s: ServiceSnapshot) -> ServiceStatus:
     route = s.spec.route
     wiring = f"{s.cluster} {route.port}" if route is not None else "none"
     status = s.status
-    if wiring != status.wiring:
-        status = msgspec.structs.replace(status, wiring=wiring, rewired_at=s.now if status.wiring else 0.0)
+    if (status.wiring and wiring != status.wiring) or s.spec.restarted_at != status.restarted_at:
+        first = max(status.spawned, s.children.highest_slot + 1)
+        status = msgspec.structs.replace(status, first_slot=first, restarted_at=s.spec.restarted_at)
+    status = msgspec.structs.replace(status, wiring=wiring, probes=probes(s))
     named = {s.key(part) for part, _, _, _ in own_wants(s)}
     epochs = dict(status.epochs)
     for row in s.row.resources:
@@ -98,6 +100,34 @@ def remembered(s: ServiceSnapshot) -> ServiceStatus:
         kept |= {name for name, retain in mine.items() if retain}
         status = msgspec.structs.replace(status, kept_directories=tuple(sorted(kept)))
     return status
+
+
+def probes(s: ServiceSnapshot) -> dict[str, Probe | None]:
+    """Only as long as they matter: of the wish, and of instances that the data plane may still check."""
+    if s.template is None:
+        return {}
+    alive = {str(group.template_digest) for group in s.children.groups if group.state in ALIVE}
+    kept = {digest: known for digest, known in s.status.probes.items() if digest in alive or digest == s.status.good}
+    return kept | {str(s.spec.template_digest): checked(s.template)}
+
+
+def checked(template: TemplateSpec) -> Probe | None:
+    """The probe that the data plane can make itself."""
+    probe = template.readiness_probe
+    return None if probe is None or probe.exec is not None else probe
+
+
+def health_check(s: ServiceSnapshot) -> Probe | None:
+    """There is one for all instances of a route. While templates with different probes serve beside each other, each
+    was seen ready by its own before it was registered, and the check is what all of them pass: a connection."""
+    if s.template is None:
+        return s.spec.external.readiness_probe if s.spec.external is not None else None
+    if LookChildren(s.row.uid) not in s.seen.answers:
+        return None
+    alive = {str(group.template_digest) for group in s.children.groups if group.state in ALIVE}
+    mine = checked(s.template)
+    checks = {s.status.probes.get(digest, mine) for digest in alive or {str(s.target)}}
+    return checks.pop() if len(checks) == 1 else Probe(tcp_socket=TcpSocket(), period_seconds=1.0)
 
 
 def waits_for(s: ServiceSnapshot) -> str:
@@ -132,10 +162,7 @@ def wishes(s: ServiceSnapshot) -> list[tuple[str, str, str, Want]]:
         ]
     route = s.spec.route
     if route is not None:
-        external = s.spec.external
-        probe = external.readiness_probe if external is not None else None
-        if s.template is not None:
-            probe = s.template.readiness_probe
+        probe = health_check(s)
         out.append(
             (
                 "route",
@@ -168,6 +195,7 @@ def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, 
         key = s.key(part)
         stored = want if provider == PROXY else None
         row = known.pop(key, None)
+        provider = row.provider if row is not None else provider
         if row is None or (stored is not None and row.stored_want != stored):
             rows.append(replace(row or resource_row(s, key, kind, provider), stored_want=stored))
             actions.append(Ensure(provider, key, want))
@@ -196,10 +224,13 @@ def external(s: ServiceSnapshot, state: ServiceState) -> Plan:
     """Endpoints of something we do not start: known to the data plane is all that we can make true."""
     assert s.spec.external is not None
     total = len(s.spec.external.endpoints)
+    gone = delete_all(fleet_of(s.children), "what it stands for runs elsewhere now")
     status = msgspec.structs.replace(s.status, replicas=total)
     if state is ServiceState.PENDING:
         return s.plan(ServiceState.PROGRESSING, "telling the data plane", "Preparing", status, wake_in=0.0)
-    return s.plan(ServiceState.AVAILABLE, f"{total} external endpoints", "External", status, wake_in=None)
+    return s.plan(
+        ServiceState.AVAILABLE, f"{total} external endpoints", "External", status, wake_in=None, children=gone
+    )
 
 
 def terminating(s: ServiceSnapshot) -> Plan:
@@ -213,7 +244,7 @@ def terminating(s: ServiceSnapshot) -> Plan:
             "Removing",
             status,
             wake_in=5.0,
-            children=delete_all(fleet, "its Service is deleted"),
+            children=delete_all(fleet, "its Service is deleted", force=s.row.force),
         )
     kept = retained_keys(s)
     keep = tuple(
@@ -287,4 +318,8 @@ class ServiceDomain:
         status = decode_service_status(row.status)
         if not status.since:
             status = msgspec.structs.replace(status, since=row.created_at)
+        # A clock that went back must not make a deadline of minutes one of hours.
+        since, progressed_at = min(status.since, now), min(status.progressed_at, now)
+        if (since, progressed_at) != (status.since, status.progressed_at):
+            status = msgspec.structs.replace(status, since=since, progressed_at=progressed_at)
         return ServiceSnapshot(row, row.spec, row.template, status, seen, self._rules, now)

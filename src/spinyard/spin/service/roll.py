@@ -10,10 +10,10 @@ from __future__ import annotations
 import msgspec
 
 from spinyard.core.ids import child_name, child_uid
-from spinyard.core.observed import ChildBrief
+from spinyard.core.observed import ChildBrief, ChildFailure
 from spinyard.core.plan import ChildChange, CreateChild, DeleteChild, EventDraft, Plan
 from spinyard.core.spec import Kind, SpinSpec
-from spinyard.spin.crash_loop import Loop, loop_of
+from spinyard.spin.crash_loop import ROUND_MAX, Loop, loop_of
 from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot, fleet_of, set_condition
 from spinyard.spin.service.status import ServiceState, ServiceStatus
 from spinyard.spin.status import STARTING, State
@@ -21,10 +21,12 @@ from spinyard.spin.status import STARTING, State
 CREATE_MAX = 64
 """children created in one pass; more follow in the next"""
 GIVE_UP_FAILURES = 5
+IDLE_SECONDS = 10.0
+"""children wake their Service; that something is missing is looked at now and then all the same"""
 
 
 def roll(s: ServiceSnapshot, state: ServiceState) -> Plan:
-    fleet = fleet_of(s.children, max(s.spec.restarted_at, s.status.rewired_at))
+    fleet = fleet_of(s.children, s.status.first_slot)
     status, given_up = progress(s, fleet)
     s = ServiceSnapshot(s.row, s.spec, s.template, status, s.seen, s.rules, s.now)
     loop = crash_loop(s)
@@ -49,6 +51,9 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
         status = msgspec.structs.replace(status, given_up="")
     if status.target != wanted:
         status = msgspec.structs.replace(status, target=wanted, given_up="", progressed_at=s.now, best_updated_ready=0)
+    if status.observed_generation != s.row.generation:
+        # Asked for anew, such as scaled up from 0: the time in which nothing was asked for does not count.
+        status = msgspec.structs.replace(status, progressed_at=s.now)
     up = fleet.count(up_states(s), digest=wanted)
     if up > status.best_updated_ready:
         status = msgspec.structs.replace(status, best_updated_ready=up, progressed_at=s.now)
@@ -60,7 +65,7 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     if s.row.paused:
         return msgspec.structs.replace(status, progressed_at=s.now), ()
     late = s.now - status.progressed_at > s.spec.update.progress_deadline_seconds
-    failures = crash_loop(s, wanted).failures
+    failures = crash_loop(s, wanted, since=status.progressed_at).failures
     if not late and failures < GIVE_UP_FAILURES:
         return status, ()
     cause = "made no progress in its deadline" if late else f"failed {failures} times in a row"
@@ -69,8 +74,8 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     return status, (EventDraft("Warning", "RolledBack", message),)
 
 
-def crash_loop(s: ServiceSnapshot, digest: str | None = None) -> Loop:
-    return loop_of(s.children.failures, digest or s.target, s.spec.replicas, s.row.uid, s.now)
+def crash_loop(s: ServiceSnapshot, digest: str | None = None, *, since: float = 0.0) -> Loop:
+    return loop_of(s.children.failures, digest or s.target, s.spec.replicas, s.row.uid, s.now, since=since)
 
 
 def missing(
@@ -83,11 +88,19 @@ def missing(
         # Without surge a place opens only when an old one is on its way out.
         room = s.spec.replicas - fleet.count(ALIVE)
     wanted = min(s.spec.replicas - alive, room, CREATE_MAX)
+    if s.spec.replicas > ROUND_MAX and loop.until and not served_since(s, loop.last):
+        # Half open: one tries for all, as long as none has come up.
+        wanted = min(wanted, 1 - fleet.count(STARTING, digest=target))
     if wanted <= 0 or s.now < loop.until or s.row.paused:
         return (), status
     first = max(status.spawned, s.children.highest_slot + 1)
     children = tuple(create(s, first + index) for index in range(wanted))
     return children, msgspec.structs.replace(status, spawned=first + wanted)
+
+
+def served_since(s: ServiceSnapshot, failure: ChildFailure | None) -> bool:
+    at = 0.0 if failure is None else failure.failed_at
+    return any(digest == s.target and served_at > at for digest, served_at in s.children.last_served_at)
 
 
 def create(s: ServiceSnapshot, slot: int) -> CreateChild:
@@ -186,12 +199,17 @@ def next_look(s: ServiceSnapshot, fleet: Fleet, loop: Loop, *, changed: bool) ->
     if s.now < loop.until:
         waits.append(loop.until - s.now)
     if fleet.count(up_states(s), digest=s.target) < s.spec.replicas:
-        waits.append(max(0.5, s.status.progressed_at + s.spec.update.progress_deadline_seconds - s.now + 0.01))
+        left = s.status.progressed_at + s.spec.update.progress_deadline_seconds - s.now
+        waits.append(left + 0.01 if left > 0 else IDLE_SECONDS)
     return min(waits) if waits else None
 
 
-def delete_all(fleet: Fleet, why: str) -> tuple[ChildChange, ...]:
+def delete_all(fleet: Fleet, why: str, *, force: bool = False) -> tuple[ChildChange, ...]:
+    """`force` reaches also those that are on their way out already, and do not get there."""
     members: list[ChildBrief] = [
-        child for group in fleet.groups if not group.deleting and group.state != State.LEAKED for child in group.oldest
+        child
+        for group in fleet.groups
+        if (force or not group.deleting) and group.state != State.LEAKED
+        for child in group.oldest
     ]
-    return tuple(DeleteChild(child.uid, why) for child in members)
+    return tuple(DeleteChild(child.uid, why, force=force) for child in members)

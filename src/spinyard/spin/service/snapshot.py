@@ -159,15 +159,15 @@ ALIVE = STARTING | frozenset({State.READY, State.SERVING})
 BEFORE_RESTART = "+before-restart"
 
 
-def fleet_of(children: Children, restarted_at: float = 0.0) -> Fleet:
-    """Children made before a restart count as of another template. Only the listed ones are looked at: in a larger
-    group the rest follows as the oldest go."""
-    if not restarted_at:
+def fleet_of(children: Children, first_slot: int = 0) -> Fleet:
+    """Children made before a restart, those of a smaller slot (a clock may jump), count as of another template. Only
+    the listed ones are looked at: in a larger group the rest follows as the oldest go."""
+    if not first_slot:
         return Fleet(children.groups)
     groups: list[ChildGroup] = []
     for group in children.groups:
-        old = tuple(child for child in group.oldest if child.created_at < restarted_at)
-        kept = tuple(child for child in group.oldest if child.created_at >= restarted_at)
+        old = tuple(child for child in group.oldest if int(child.slot) < first_slot)
+        kept = tuple(child for child in group.oldest if int(child.slot) >= first_slot)
         if old:
             digest = Digest(group.template_digest + BEFORE_RESTART)
             groups.append(replace(group, template_digest=digest, count=len(old), oldest=old))

@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from spinyard.core.machine import Machine, edges
+from spinyard.core.spec import Probe
 from spinyard.spin.status import Condition
 
 
@@ -57,13 +58,17 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     best_updated_ready: int = 0
     wiring: str = ""
     """how its instances are reached; a change of that replaces them, as a restart does"""
-    rewired_at: float = 0.0
+    first_slot: int = 0
+    """instances of smaller slots are to be replaced, whatever they are made of"""
+    probes: dict[str, Probe | None] = {}
+    """what the data plane checks, by template: of the present one and of those that still run"""
     epochs: dict[str, int] = {}
     """by part: how often it was dropped; a key that was closed is never used again"""
     kept_directories: tuple[str, ...] = ()
     """those that the last template which had them asked to retain"""
     route_acknowledged: bool = False
     restarted_at: float = 0.0
+    """the restart that `first_slot` stands for"""
     last_error: str = ""
     last_error_class: str = ""
     conditions: tuple[Condition, ...] = ()

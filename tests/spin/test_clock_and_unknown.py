@@ -1,0 +1,61 @@
+"""A clock that goes back stops nothing, and what is not known changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spinyard.core.ids import Uid, resource_key
+from spinyard.core.observed import Absent, ProbeAnswer, ProbeResult
+from spinyard.core.plan import Resource
+from spinyard.core.spec import Exec, HttpGet, Probe
+from spinyard.core.want import EndpointState
+from spinyard.spin.status import SpinStatus, decode_status
+from spinyard.spin.unmake import closing
+from tests.spin.spins import ENDPOINT, NOW, PROCESS, RUNNING, decide, endpoint, endpoint_row, ledger, spin, template
+
+HOUR = 3600.0
+NOT_READY = ProbeResult(ProbeAnswer.FAILED, "refused")
+PROGRAM = ledger("process", "process")
+
+
+def test_draining_ends_though_the_clock_went_back_an_hour() -> None:
+    row = spin("draining", template(), SpinStatus(since=NOW + HOUR), resources=(endpoint_row(EndpointState.DRAINING),))
+    known = {PROCESS: RUNNING, ENDPOINT: endpoint(state="draining", active=0)}
+    first = decide(row, NOW, known)
+    plan = decide(replace(row, status=first.status), NOW + 1, known)
+    assert plan.state == "terminating", plan.why
+
+
+def test_readiness_is_looked_at_soon_though_the_clock_went_back_an_hour() -> None:
+    made_of = template(readiness_probe=Probe(http_get=HttpGet(port="http")))
+    row = spin("bootstrapping", made_of, SpinStatus(since=NOW + HOUR, started=True), resources=(PROGRAM,))
+    plan = decide(row, NOW, {PROCESS: RUNNING, "probe": NOT_READY})
+    assert plan.wake_at is not None and plan.wake_at <= NOW + 1
+    late = decide(replace(row, status=plan.status), NOW + 62, {PROCESS: RUNNING, "probe": NOT_READY})
+    assert late.state == "failed"
+
+
+def test_a_retry_is_not_put_off_by_the_jump_of_the_clock() -> None:
+    status = SpinStatus(since=NOW - 5, attempts=2, retry_at=NOW + HOUR)
+    row = spin("terminating", template(), status, resources=(ledger("process", "process", wanted=False),))
+    plan = decide(row, NOW, {PROCESS: RUNNING})
+    assert decode_status(plan.status).retry_at <= NOW + 60
+
+
+def test_two_looks_that_a_jump_lies_between_are_still_apart() -> None:
+    uid = Uid("b" * 20)
+    seen = Resource(resource_key(uid, "x"), uid, "cloud", "process", False, None, 10.0, absent_at=NOW + HOUR)
+    again = closing(seen, Absent(), NOW)
+    assert again.closed_at is None
+    assert closing(again, Absent(), NOW + 11).closed_at == NOW + 11
+
+
+def test_an_instance_out_of_traffic_stays_out_until_its_exec_probe_was_made_again() -> None:
+    made_of = template(readiness_probe=Probe(exec=Exec(("check",))))
+    held = (PROGRAM, endpoint_row(EndpointState.UNHEALTHY))
+    row = spin("ready", made_of, SpinStatus(since=NOW - 5), resources=held)
+    known = {PROCESS: RUNNING, ENDPOINT: endpoint(healthy=False, state="unhealthy")}
+    plan = decide(row, NOW, known | {"readiness": ProbeResult(ProbeAnswer.UNKNOWN, "not probed yet")})
+    assert plan.actions == ()
+    plan = decide(row, NOW, known | {"readiness": ProbeResult(ProbeAnswer.OK)})
+    assert [action.want.state for action in plan.actions] == [EndpointState.ACTIVE]  # type: ignore[union-attr]
