@@ -29,13 +29,16 @@ from spinyard.testing.virtual import VirtualClock, VirtualLoop, run_virtual
 Decide = Callable[[ObjectRow, Seen, float], Plan]
 
 
+MACHINE = Machine("Scripted", "pending", frozenset({"done"}), edges({"pending": ["done"], "done": []}))
+
+
 @dataclass
 class Scripted:
     """A kind whose decisions are a test's own."""
 
     kind: Kind
     script: Decide
-    machine: Machine = Machine("Scripted", "pending", frozenset({"done"}), edges({"pending": ["done"], "done": []}))
+    machine: Machine = MACHINE
 
     def looks(self, row: ObjectRow, now: float) -> tuple[Look, ...]:
         return ()

@@ -21,8 +21,8 @@ from spinyard.testing.simulation.scenario import Scenario, make
 from spinyard.testing.simulation.world import Result, Simulation
 
 _FACTS = (
-    "uid, kind, name, state, resource_version, lease_token, lease_holder, delete_at IS NOT NULL, force, finished, status, "
-    "spec, outcome, reason, why, owner_uid, template_digest, created_at, wake_at"
+    "uid, kind, name, state, resource_version, lease_token, lease_holder, delete_at IS NOT NULL, force, finished, "
+    "status, spec, outcome, reason, why, owner_uid, template_digest, created_at, wake_at"
 )
 
 

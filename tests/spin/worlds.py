@@ -1,4 +1,4 @@
-"""Rows and answers as a decision may meet them: any state, any status, any of the three answers for whatever it looks at."""
+"""Rows and answers as a decision may meet them: any state, any status, any of the answers to what it looks at."""
 
 from __future__ import annotations
 

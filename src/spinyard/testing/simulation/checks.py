@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spinyard.core.ids import ResourceKey, owner_of
 from spinyard.core.observed import Children, LookChildren, Seen
@@ -20,10 +20,7 @@ from spinyard.core.want import EndpointState, EndpointWant, ProcessWant, Want
 from spinyard.ports.provider import Owned
 from spinyard.ports.store import Commit, CommitResult, Committed, Lease, Refused, Stale
 from spinyard.testing.simulation.parts import ObjectFacts
-
-if TYPE_CHECKING:
-    from spinyard.testing.simulation.plane import ControlPlane
-    from spinyard.testing.simulation.world import Simulation
+from spinyard.testing.simulation.stage import Stage
 
 PASSES_MAX = 120
 """of one row in one virtual second; more is a busy loop"""
@@ -33,7 +30,7 @@ RESTING = frozenset({"ready", "serving", "available", "succeeded", "terminated"}
 
 
 class Checks:
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Stage) -> None:
         self._sim = sim
         self._holder: dict[str, str] = {}
         self._held: dict[str, int] = {}
@@ -51,7 +48,7 @@ class Checks:
 
     # -- calls of a control plane ----------------------------------------------------------------------------------
 
-    def ensure_asked(self, plane: ControlPlane, provider: str, key: ResourceKey, want: Want) -> None:
+    def ensure_asked(self, plane: Any, provider: str, key: ResourceKey, want: Want) -> None:
         self._count(plane, "ensure", key)
         row = self._sim.peek.resource(key)
         if row is None:
@@ -66,7 +63,7 @@ class Checks:
             if f"{uid}/process" not in self._was_ready:
                 self._broken("[16] made known to the data plane before it was ready", key)
 
-    def remove_asked(self, plane: ControlPlane, provider: str, key: ResourceKey, now: bool) -> None:
+    def remove_asked(self, plane: Any, provider: str, key: ResourceKey, now: bool) -> None:
         self._count(plane, "remove", key)
         row = self._sim.peek.resource(key)
         if row is not None and row.wanted:
@@ -78,7 +75,7 @@ class Checks:
         elif not now and key.endswith("/process"):
             self._stopped_in_order(key)
 
-    def listed(self, plane: ControlPlane, provider: str, things: Sequence[Owned]) -> None:
+    def listed(self, plane: Any, provider: str, things: Sequence[Owned]) -> None:
         now = self._sim.loop_time
         there = {thing.key for thing in things}
         for key in there:
@@ -86,7 +83,7 @@ class Checks:
         for name in [n for n in self._listed if n[:2] == (plane.holder, provider) and n[2] not in there]:
             del self._listed[name]
 
-    def _orphan_removed(self, plane: ControlPlane, provider: str, key: str) -> None:
+    def _orphan_removed(self, plane: Any, provider: str, key: str) -> None:
         seen = self._listed.get((plane.holder, provider, key), [])
         grace = plane.context.settings.sweep_grace_seconds - self._sim.jumped
         if len(seen) < 2 or seen[-1] - seen[0] < grace - 0.01:
@@ -110,11 +107,11 @@ class Checks:
         elif sim.proxy.active_requests(endpoint) and not sim.proxy_was_reset:
             self._broken("[17] stopped while requests are under way", key)
 
-    def _is_held(self, uid: str, plane: ControlPlane) -> bool:
+    def _is_held(self, uid: str, plane: Any) -> bool:
         facts = self._sim.peek.object(uid)
         return facts is not None and facts.holder == plane.holder
 
-    def _count(self, plane: ControlPlane, verb: str, key: str) -> None:
+    def _count(self, plane: Any, verb: str, key: str) -> None:
         self.mutations += 1
         self.last_mutation = f"{verb} {key} by {plane.holder}"
 
@@ -158,7 +155,7 @@ class Checks:
 
     # -- decisions and commits -------------------------------------------------------------------------------------
 
-    def decided(self, plane: ControlPlane, row: ObjectRow, seen: Seen, plan: Plan, now: float) -> None:
+    def decided(self, plane: Any, row: ObjectRow, seen: Seen, plan: Plan, now: float) -> None:
         if self._too_often(row.uid):
             self._broken("busy loop", f"{row.kind} {row.name} in {row.state}: {plan.why} {plan.reason} {seen.refused}")
             plane.die("busy loop")
@@ -187,7 +184,7 @@ class Checks:
             if row.kind == Kind.SPIN or plan.state not in resting:
                 self._broken("[6] waits for ever", f"{row.kind} {row.name} in {plan.state}: {plan.why}")
 
-    def claimed(self, plane: ControlPlane, rows: Sequence[ObjectRow]) -> None:
+    def claimed(self, plane: Any, rows: Sequence[ObjectRow]) -> None:
         """A row that is claimed while its lease was not given back is taken over, from another or from itself."""
         for row in rows:
             if self._too_often(f"claim {row.uid}"):
@@ -211,7 +208,7 @@ class Checks:
 
     def committed(
         self,
-        plane: ControlPlane,
+        plane: Any,
         batch: Sequence[Commit],
         results: Sequence[CommitResult],
         before: dict[str, ObjectFacts],
@@ -227,7 +224,7 @@ class Checks:
                     if commit.release or commit.plan.finished:
                         self.released([Lease(after.uid, commit.row.lease_token)])
 
-    def _one_committed(self, plane: ControlPlane, commit: Commit, after: ObjectRow, was: ObjectFacts) -> None:
+    def _one_committed(self, plane: Any, commit: Commit, after: ObjectRow, was: ObjectFacts) -> None:
         sim, row, plan = self._sim, commit.row, commit.plan
         now = sim.peek.object(row.uid)
         assert now is not None

@@ -3,21 +3,17 @@ wishes are one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from spinyard.core.spec import JobSpec, ServiceSpec
 from spinyard.core.want import EndpointState
 from spinyard.testing.simulation.parts import ObjectFacts
 from spinyard.testing.simulation.scenario import DISTURBANCES
-
-if TYPE_CHECKING:
-    from spinyard.testing.simulation.world import Simulation
+from spinyard.testing.simulation.stage import Stage
 
 
 class Final:
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Stage) -> None:
         self._sim = sim
 
     def wrong(self) -> list[str]:

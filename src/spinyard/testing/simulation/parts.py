@@ -1,5 +1,5 @@
-"""What a simulation is given: the store, the pretended world and its providers, and a narrow look into the store's tables
-for the checks, which must not believe the store's own words."""
+"""What a simulation is given: the store, the pretended world and its providers, and a narrow look into the tables
+of the store for the checks, which must not believe the store's own words."""
 
 from __future__ import annotations
 

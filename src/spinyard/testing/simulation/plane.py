@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from spinyard.core.ids import ResourceKey, Uid
 from spinyard.core.observed import LookWatch, Observed, ProbeAnswer, ProbeResult, Seen
@@ -18,9 +18,7 @@ from spinyard.errors import StoreFailure
 from spinyard.ports.domain import Domain
 from spinyard.ports.provider import Owned, Provider
 from spinyard.ports.store import Commit, CommitResult, Lease, Store
-
-if TYPE_CHECKING:
-    from spinyard.testing.simulation.world import Simulation
+from spinyard.testing.simulation.stage import Stage
 
 T = TypeVar("T")
 
@@ -33,7 +31,7 @@ class Crash(BaseException):
 
 
 class ControlPlane:
-    def __init__(self, sim: Simulation, holder: str) -> None:
+    def __init__(self, sim: Stage, holder: str) -> None:
         self.sim = sim
         self.holder = holder
         self.dead = False
@@ -75,7 +73,7 @@ class ControlPlane:
         self._task.cancel()
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """A call that leaves this control plane. One that is frozen sends it when it thaws, even if its caller has given
+        """A call that leaves this control plane. A frozen one sends it when it thaws, even if its caller has given
         up by then: that is what a stopped process does."""
         if self.dead:
             raise Crash

@@ -4,7 +4,6 @@ for last is what the world must finally be."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from spinyard.core.ids import Digest, Uid
 from spinyard.core.spec import Kind, ObjectSpec, ServiceSpec, TemplateSpec, digest_of
@@ -12,9 +11,7 @@ from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.testing.simulation import shapes
 from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.scenario import PORTS_FEW, Step
-
-if TYPE_CHECKING:
-    from spinyard.testing.simulation.world import Simulation
+from spinyard.testing.simulation.stage import Stage
 
 SORTS = ("serve", "serve", "serve", "never", "exit", "step")
 
@@ -26,7 +23,7 @@ class JobWish:
 
 
 class Users:
-    def __init__(self, sim: Simulation) -> None:
+    def __init__(self, sim: Stage) -> None:
         self._sim = sim
         self._made = 0
         self.sorts: dict[Digest, str] = {}

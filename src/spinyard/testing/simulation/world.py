@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spinyard.core.ids import ResourceKey, Uid, owner_of
@@ -136,10 +136,10 @@ class Simulation:
             acknowledge_seconds=scenario.acknowledge_seconds,
             drain_seconds=scenario.drain_seconds,
         )
-        self.providers: dict[str, Provider] = {"fake": self.provider, "proxy": self.proxy}
+        self.providers: Mapping[str, Provider] = {"fake": self.provider, "proxy": self.proxy}
         gone_after = scenario.late_arrival_seconds + scenario.list_lag_seconds
         rules = SpinRules({"fake": ProviderFacts("host:fake", (20_000, 20_000 + scenario.ports), gone_after)})
-        self.domains: list[Domain] = [SpinDomain(rules), ServiceDomain(rules), JobDomain()]
+        self.domains: Sequence[Domain] = [SpinDomain(rules), ServiceDomain(rules), JobDomain()]
         self.prober = parts.prober(self.world, self.steady, self.faults)
         self.checks = Checks(self)
         self.world.watch = self._world_effect
@@ -226,7 +226,7 @@ class Simulation:
         task.add_done_callback(self._background.discard)
 
     def hint(self, key: ResourceKey) -> None:
-        """Something happened to a program: its provider tells, the data plane's health check finds out a moment later."""
+        """Something happened to a program: its provider tells, the data plane finds out a moment later."""
         self.provider.hint(key)
         endpoint = ResourceKey(f"{owner_of(key)}/endpoint")
         self.after(0.1, lambda: self.proxy.hint(endpoint))
