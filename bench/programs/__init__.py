@@ -1,0 +1,1 @@
+"""Small programs that rows start, bare or as spins."""
