@@ -316,6 +316,8 @@ def ledger_wants(store: Store, provider: str) -> list[tuple[ResourceKey, Want]]:
 async def _serve(settings: Settings) -> int:
     import uvicorn
 
+    from spinyard.api.connection import BoundedConnection
+
     for directory in (settings.home, settings.run_dir, settings.log_dir, settings.data_dir):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not settings.token_file.exists():
@@ -328,7 +330,13 @@ async def _serve(settings: Settings) -> int:
         problems: list[str] = ["starting"]
         app = _app(parts, url, lambda: problems[0] if problems else "")
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="off", loop="uvloop"
+            app,
+            http=BoundedConnection,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
+            lifespan="off",
+            loop="uvloop",
         )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 
 from spinyard.api.app import create_app
+from spinyard.api.connection import BoundedConnection
 from spinyard.api.deps import ApiDeps, ApiLimits, ExecResult, Figure, PreflightResult, Stray, Swept
 from spinyard.api.notifier import CommitNotifier
 from spinyard.api.streams import Streams
@@ -151,7 +152,9 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
     # With the protocol named, or asyncio leaves out TCP_NODELAY and each answer waits 40 ms for an ACK.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app, http=BoundedConnection, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+    )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve(sockets=[listener]))
