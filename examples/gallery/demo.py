@@ -210,8 +210,8 @@ class Demo:
         return list(listed["items"])
 
 
-def report(demo: Demo, result: LoadResult, left: list[str], records: list[Json]) -> bool:
-    """The table; True when every promise was kept."""
+def report(demo: Demo, result: LoadResult, left: list[str] | None, records: list[Json]) -> bool:
+    """The table; True when every promise was kept. `left` None: it goes on, and only what has ended is judged."""
     unsafe = sum(f.unsafe and "kill instance" in (f.phase, f.phase_at_end) for f in result.failures)
     failed = result.totals.failed - unsafe
     clean = sum(is_clean(record) for record in records)
@@ -225,12 +225,12 @@ def report(demo: Demo, result: LoadResult, left: list[str], records: list[Json])
             ("failed", str(failed), failed == 0),
             ("  unsafe requests in flight on the killed instance", str(unsafe), None),
             ("latency p50 / p99", f"{latency.p50:.1f} / {latency.p99:.1f} ms", None),
-            ("spins started", str(len(records)), None),
+            ("spins started" if left is not None else "spins ended", str(len(records)), None),
             ("  verified clean", str(clean), clean == len(records)),
-            ("resources left", str(len(left)), not left),
+            *([("resources left", str(len(left)), not left)] if left is not None else []),
         ],
     )
-    for line in (other if failed else [])[:10] + left[:10]:
+    for line in (other if failed else [])[:10] + (left or [])[:10]:
         demo.show.say(f"    [red]{escape(line)}[/]")
     if result.failures_not_kept:
         demo.show.say(f"    [red]and {result.failures_not_kept} failures more than the load keeps[/]")
@@ -307,7 +307,7 @@ def stop(_number: int, _frame: FrameType | None) -> None:
 def perform(demo: Demo, *, keep: bool) -> bool:
     with demo.show:
         result = demo.play()
-        left = [] if keep else demo.delete()
+        left = None if keep else demo.delete()
     records = demo.stage.spins(finished=True)
     if keep:
         records = [record for record in records if record["status"]["state"] == "terminated"]

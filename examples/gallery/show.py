@@ -7,6 +7,7 @@ line is broken, however narrow.
 from __future__ import annotations
 
 import io
+import re
 import sys
 import threading
 import time
@@ -110,7 +111,9 @@ class Show:
     def _picture(self) -> Group:
         parts: list[RenderableType] = [self._steps_table()]
         if self._load:
-            parts += [Text(), Text.from_markup(self._load_line())]
+            parts.append(Text())
+            if not self._closed.is_set():  # at the end the table says it better
+                parts.append(Text.from_markup(self._load_line()))
             parts.append(Text.from_markup(self._history_line(), overflow="crop"))
         if self._spins and not self._closed.is_set():
             parts += [Text(), self._spins_table()]
@@ -130,12 +133,14 @@ class Show:
 
     def _load_line(self) -> str:
         load = self._load
-        failed = int(number(load, "failed"))
+        unsafe = int(number(load, "failed_unsafe"))
+        failed = int(number(load, "failed")) - unsafe
         colour = "green" if not failed else "red"
+        lost = f"   [yellow]{unsafe} unsafe[/]" if unsafe else ""
         return (
             f"  requests [bold]{int(number(load, 'sent')):5d}[/]   failed [{colour}]{failed}[/]   "
             f"p50 {number(load, 'p50_ms'):4.0f} ms   p99 {number(load, 'p99_ms'):4.0f} ms   "
-            f"in flight {int(number(load, 'in_flight')):2d}"
+            f"in flight {int(number(load, 'in_flight')):2d}{lost}"
         )
 
     def _history_line(self) -> str:
@@ -202,7 +207,8 @@ class Show:
         """The last picture and the tables as an SVG."""
         paper = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, highlight=False)
         paper.print(Group(self._picture(), *self._ended))
-        path.write_text(paper.export_svg(title="make demo"))
+        drawn = paper.export_svg(title="make demo")
+        path.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL))  # nothing is fetched from elsewhere
 
 
 def number(event: Mapping[str, object], name: str) -> float:
