@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,29 +108,31 @@ def power(times: int) -> list[dict[str, Any]]:
 def _steady(per_second: float, base: float, difference: str) -> Question:
     new = {"0": base, "margin": base + MARGIN, "2x margin": base + 2.0 * MARGIN, "10x": 10.0 * base}[difference]
     truth = "better" if new <= base else "worse" if new >= base + MARGIN else "between"
-    return Question(f"steady, {difference}", per_second, base, new - base, truth, lambda _: steady(base, new))
+    return Question(f"steady, {difference}", per_second, base, new - base, truth, _always(steady(base, new)))
 
 
 def _other() -> Iterator[Question]:
     for difference, truth in ((0.0, "better"), (MARGIN, "worse")):
         name = "0" if truth == "better" else "margin"
         yield Question(
-            f"base in waves x9, {name}", 10.0, 0.02, difference, truth, lambda _, d=difference: waves(0.02, d, 120.0)
+            f"base in waves x9, {name}", 10.0, 0.02, difference, truth, _always(waves(0.02, difference, 120.0))
         )
-        yield Question(
-            f"base 0.5 -> 5 % with the weight, {name}", 100.0, 0.005, difference, truth,
-            lambda _, d=difference: by_step(0.005, 0.05, d),
-        )  # fmt: skip
-    for cluster in (2, 3, 5):
-        yield Question(
-            f"each failure counted {cluster} times, 0", 10.0, 0.01, 0.0, "better", lambda _: steady(0.01, 0.01),
-            cluster=cluster, is_guaranteed=False,
-        )  # fmt: skip
+        moves = by_step(0.005, 0.05, difference)
+        yield Question(f"base 0.5 -> 5 % with the weight, {name}", 100.0, 0.005, difference, truth, _always(moves))
+    for times in (2, 3, 5):
+        name, same = f"each failure counted {times} times, 0", _always(steady(0.01, 0.01))
+        yield Question(name, 10.0, 0.01, 0.0, "better", same, cluster=times, is_guaranteed=False)
     for users in (100, 1_000, 10_000):
-        yield Question(
-            f"{users} users who stay, 1 % of them always fail, 0", 10.0, 0.01, 0.0, "better",
-            lambda random, users=users: sticky(users, 0.01, SHARES, random), is_guaranteed=False,
-        )  # fmt: skip
+        name = f"{users} users who stay, 1 % of them always fail, 0"
+        yield Question(name, 10.0, 0.01, 0.0, "better", _of_users(users), is_guaranteed=False)
+
+
+def _always(rates: Rates) -> Callable[[Random], Rates]:
+    return lambda random: rates
+
+
+def _of_users(users: int) -> Callable[[Random], Rates]:
+    return lambda random: sticky(users, 0.01, SHARES, random)
 
 
 def _came(ends: list[End], truth: str) -> Came:
@@ -184,4 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

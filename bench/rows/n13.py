@@ -27,4 +27,4 @@ def measure(scale: Scale) -> Measured:
 
 
 def _false_percent(found: list[Cell], judge: str) -> list[float]:
-    return [100.0 * one.judges[judge].false for one in found if one.judges[judge].false is not None]
+    return [100.0 * false for one in found if (false := one.judges[judge].false) is not None]

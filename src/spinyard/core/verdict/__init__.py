@@ -12,6 +12,6 @@ from __future__ import annotations
 
 from spinyard.core.verdict.counts import Counts, Increment
 from spinyard.core.verdict.evidence import Evidence, fold
-from spinyard.core.verdict.judge import ALPHA_MIN, Judgement, Verdict, judge, judge_split
+from spinyard.core.verdict.judgement import ALPHA_MIN, Judgement, Verdict, judge, judge_split
 
 __all__ = ["ALPHA_MIN", "Counts", "Evidence", "Increment", "Judgement", "Verdict", "fold", "judge", "judge_split"]

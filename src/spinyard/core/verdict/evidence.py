@@ -20,7 +20,7 @@ LOG_PASS_SHARES = tuple(math.log(share) for share in (0.7, 0.3))
 """stakes on "both fail alike" and on "each fails as it did so far" """
 KEPT = 0.1
 FRESH, FRESH_FROM = 0.4, 64
-"""The block that takes the new side from n to m requests stakes FRESH * (m - n) / (m + FRESH_FROM) of what is kept back."""
+"""The block that takes the new side from n to m requests stakes FRESH * (m - n) / (m + FRESH_FROM) of what is kept."""
 MEMORY_MAX = 4_000
 """requests that the guess of the rates remembers at most; a longer memory would be late when they drift"""
 LOG_PASS_MAX = 9.22
@@ -78,12 +78,14 @@ def fold(evidence: Evidence, increment: Increment) -> Evidence:
     return _judged(evidence) if is_enough else evidence
 
 
-def guessed_rates(evidence: Evidence) -> tuple[float, float, float]:
-    """(both together, old, new) from the blocks before: about half a failure in 50 requests is assumed beforehand."""
+def guessed_rates(evidence: Evidence, weight: float = 50.0) -> tuple[float, float, float]:
+    """(both together, old, new) from the blocks before: half a failure in 50 requests is assumed of both together
+    beforehand, and of each side `weight` requests that fail as both do.
+    """
     old, new = evidence.known_old, evidence.known_new
     both = (old.failures + new.failures + 0.5) / (old.requests + new.requests + 50)
-    p_old = (old.failures + 50 * both) / (old.requests + 50)
-    p_new = (new.failures + 50 * both) / (new.requests + 50)
+    p_old = (old.failures + weight * both) / (old.requests + weight)
+    p_new = (new.failures + weight * both) / (new.requests + weight)
     return both, p_old, p_new
 
 

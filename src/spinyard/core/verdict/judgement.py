@@ -12,6 +12,8 @@ from spinyard.core.verdict.stakes import divergence, log_sum, nearest
 
 ALPHA_MIN = 1e-4
 NEEDS_MAX = 10_000_000
+NEEDS_WEIGHT = 4.0
+"""a forecast may trust the first failures more than a stake does"""
 
 
 class Verdict(StrEnum):
@@ -79,14 +81,10 @@ def _verdict(problem: str, log_e_fail: float, log_e_pass: float, bound: float) -
 
 def _needs(evidence: Evidence, bound: float) -> int | None:
     """More requests on the new side until one of the e-values is expected at the bound."""
-    exposure = _exposure(evidence)
-    both, p_old, p_new = guessed_rates(evidence)
-    q_both = nearest(exposure, 1.0, both, both, evidence.margin)
-    q_apart = nearest(exposure, 1.0, p_old, p_new, evidence.margin) if p_new < p_old + evidence.margin else 0.0
-    gains_pass = (
-        _gain(p_old, p_new, both, both, q_both, evidence.margin, exposure),
-        _gain(p_old, p_new, p_old, p_new, q_apart, evidence.margin, exposure) if q_apart else 0.0,
-    )
+    exposure, margin = _exposure(evidence), evidence.margin
+    _, p_old, p_new = guessed_rates(evidence, NEEDS_WEIGHT)
+    both, a, b = guessed_rates(evidence)
+    gains_pass = tuple(_gain(p_old, p_new, x, y, margin, exposure) for x, y in ((both, both), (a, b)))
     share = 1.0 / (1.0 + exposure)
     failures = p_new + p_old * exposure
     gains_fail = tuple(p_new * math.log(r) - failures * math.log1p(share * (r - 1.0)) for r in RATIOS)
@@ -104,8 +102,11 @@ def _exposure(evidence: Evidence) -> float:
     return (old + 1.0) / (new + 1.0)
 
 
-def _gain(p_old: float, p_new: float, a: float, b: float, q: float, margin: float, exposure: float) -> float:
-    """Mean growth for one request on the new side of the likelihood ratio of (a, b) to (q, q + margin)."""
+def _gain(p_old: float, p_new: float, a: float, b: float, margin: float, exposure: float) -> float:
+    """Mean growth, for one request on the new side, of what is staked on (a, b) when (p_old, p_new) is true."""
+    if b >= a + margin:
+        return 0.0
+    q = nearest(exposure, 1.0, a, b, margin)
     old = divergence(p_old, q) - divergence(p_old, a)
     return exposure * old + divergence(p_new, q + margin) - divergence(p_new, b)
 
