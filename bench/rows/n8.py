@@ -47,7 +47,7 @@ def measure(scale: Scale) -> Measured:
 
 def _ours(count: int, out: Path) -> tuple[int, float, LoadResult]:
     with running_home() as home:
-        update = {"maxSurge": REPLICAS, "maxUnavailable": 0}
+        update = {"rollingUpdate": {"maxSurge": REPLICAS, "maxUnavailable": 0}}
         home.client.apply([service("app", TINY, replicas=REPLICAS, env=WORK, update=update)])
         first_200(home.gateway, "/", host_of("app"))
         wait_for("all serve", lambda: len(home.serving("app")) == REPLICAS, 60)
