@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spinyard import cli
 from spinyard.cli.streams import Printable, coloured
 from spinyard.cli.table import hanging, table_lines
 from tests.cli.conftest import Run
@@ -142,3 +143,17 @@ def test_letters_that_the_encoding_lacks_are_spelt(home: Path, stub: Stub, words
     if "json" in words:
         owners = [item["spec"]["owner"] for item in json.loads(result.stdout)["items"]]
         assert "müller" in owners
+
+
+def test_ctrl_c_while_it_is_still_being_imported_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "spinyard.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "spinyard.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    assert cli.main(["version"]) == 3
+    assert capfd.readouterr().err == "spinyard: interrupted before anything was asked\n"

@@ -2,6 +2,6 @@
 
 import sys
 
-from spinyard.cli.app import main
+from spinyard.cli import main
 
 sys.exit(main())
