@@ -1,0 +1,36 @@
+"""What decides for each kind, and what decisions know of the providers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spinyard.core.spec import Kind
+from spinyard.settings import Settings
+from spinyard.spin.claim.decide import ClaimDomain
+from spinyard.spin.decide import SpinDomain
+from spinyard.spin.job.decide import JobDomain
+from spinyard.spin.pool.decide import PoolDomain
+from spinyard.spin.service.decide import ServiceDomain
+from spinyard.spin.snapshot import ProviderFacts, SpinRules
+
+FAKE_PORTS = (1, 100_000_000)
+
+
+def spin_rules(settings: Settings, scope: str) -> SpinRules:
+    return SpinRules(
+        providers={
+            "process": ProviderFacts(scope, settings.port_range),
+            "fake": ProviderFacts("host:fake", FAKE_PORTS),
+        }
+    )
+
+
+def domains(rules: SpinRules) -> Mapping[Kind, Any]:
+    return {
+        Kind.SPIN: SpinDomain(rules),
+        Kind.SERVICE: ServiceDomain(rules),
+        Kind.JOB: JobDomain(),
+        Kind.WARM_POOL: PoolDomain(rules),
+        Kind.CLAIM: ClaimDomain(),
+    }
