@@ -173,9 +173,7 @@ class XdsServer:
 
 
 def _request(message: Any) -> Request:
-    error = (
-        message.error_detail.message.strip() or "rejected without a text" if message.HasField("error_detail") else ""
-    )
+    error = _useful(message.error_detail.message) if message.HasField("error_detail") else ""
     return Request(
         kind=message.type_url,
         subscribe=tuple(message.resource_names_subscribe),
@@ -199,3 +197,9 @@ def _response(update: Update) -> Any:
         entry.resource.type_url = update.kind
         entry.resource.value = resource.body
     return message
+
+
+def _useful(text: str) -> str:
+    """Protobuf prefixes its texts with lines that only point to its own documentation."""
+    lines = [line.strip() for line in text.splitlines()]
+    return " ".join(line for line in lines if line and "goo.gle/" not in line) or "rejected without a text"

@@ -26,7 +26,7 @@ from spinyard.settings import Settings
 from spinyard.wiring.api_deps import app_of
 from spinyard.wiring.assemble import assembled
 from spinyard.wiring.gateway import start_gateway
-from spinyard.wiring.token import rotate_token
+from spinyard.wiring.token import is_own_token, rotate_token
 
 
 def serve(settings: Settings) -> int:
@@ -39,7 +39,7 @@ async def _serve(settings: Settings) -> int:
 
     for directory in (settings.home, settings.run_dir, settings.log_dir, settings.data_dir):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not settings.token_file.exists():
+    if not is_own_token(settings.token_file):
         rotate_token(settings)
     settings.server_file.unlink(missing_ok=True)
     async with assembled(settings) as parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def rotate_token(settings: Settings) -> None:
     with os.fdopen(handle, "w") as file:
         file.write(SystemClock().new_secret() + "\n")
     fresh.replace(settings.token_file)
+
+
+def is_own_token(path: Path) -> bool:
+    """A regular file of ours that nobody else may read: what somebody put there beforehand is no secret."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 @dataclass(slots=True)
