@@ -15,11 +15,12 @@ import structlog
 
 from spinyard.core.ids import ResourceKey, Uid, owner_of
 from spinyard.engine.context import Context
-from spinyard.ports.provider import Provider
+from spinyard.ports.provider import Owned, Provider
 
 log = structlog.get_logger()
 
 PAGE = 1000
+KEYS_PAGE = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,56 +76,47 @@ class Sweep:
         async with asyncio.timeout(30.0):
             listed = await provider.owned()
         now = context.clock.now()
-        keys = [thing.key for thing in listed]
+        strange, differing = await self._compare(name, listed, now)
         out = []
-        for start in range(0, len(listed), PAGE):
-            page = keys[start : start + PAGE]
-            rows = await context.read(lambda page=page: context.store.resources(page))  # type: ignore[misc]
-            for thing in listed[start : start + PAGE]:
+        for start in range(0, len(strange), PAGE):
+            page = strange[start : start + PAGE]
+            keys = [thing.key for thing in page]
+            rows = await context.read(lambda keys=keys: context.store.resources(keys))  # type: ignore[misc]
+            for thing in page:
                 row = rows.get(thing.key)
                 if row is not None and (row.closed_at is None or row.retained):
                     continue
                 why = "unknown to the ledger" if row is None else "closed in the ledger"
                 first = self._first_seen.setdefault((name, thing.key), now)
                 due = now - first >= grace
-                removed = due and not dry_run and await self._remove(name, provider, thing.key, why)
-                out.append(Orphan(name, thing.key, thing.description, why, first, removed=removed))
-        if not dry_run:
-            await self._wake_what_differs(name, {thing.key for thing in listed if thing.up}, now)
+                if due and not dry_run:
+                    log.warning("removing an orphan", provider=name, key=thing.key, why=why)
+                    context.failpoint("sweep:before")
+                    await provider.remove(thing.key, now=True)
+                    context.failpoint("sweep:after")
+                    context.figures.orphans_removed += 1
+                out.append(Orphan(name, thing.key, thing.description, why, first, removed=due and not dry_run))
+        if differing and not dry_run:
+            await context.write(lambda: context.store.wake(differing, now=now))
         return out
 
-    async def _remove(self, name: str, provider: Provider, key: ResourceKey, why: str) -> bool:
-        """One that cannot be removed, or whose provider says nothing, must not keep the others."""
+    async def _compare(self, name: str, listed: Sequence[Owned], now: float) -> tuple[list[Owned], list[Uid]]:
+        """What is listed and not open in the ledger; and the inventory: owners of rows that the provider does not have,
+        or has not running. Hints may have been lost; this is the net under them. Most of it is equal, so each row
+        costs next to nothing."""
         context = self._context
-        log.warning("removing an orphan", provider=name, key=key, why=why)
-        context.failpoint("sweep:before")
-        try:
-            async with asyncio.timeout(context.settings.action_seconds):
-                await provider.remove(key, now=True)
-        except Exception as error:  # noqa: BLE001  the next sweep tries again
-            log.error("an orphan could not be removed", provider=name, key=key, error=repr(error))
-            return False
-        context.failpoint("sweep:after")
-        context.figures.orphans_removed += 1
-        return True
-
-    async def _wake_what_differs(self, name: str, up: set[ResourceKey], now: float) -> None:
-        """The inventory: rows of the ledger that the provider does not have, or has not running. Hints may have been
-        lost; this is the net under them."""
-        context = self._context
-        after = ""
+        rest = {thing.key: thing for thing in listed}
+        settled_before = now - context.settings.sweep_seconds
         differing: set[Uid] = set()
+        after = ""
         while True:
             rows = await context.read(
-                lambda after=after: context.store.open_resources(provider=name, after=after, limit=PAGE)  # type: ignore[misc]
+                lambda after=after: context.store.open_keys(provider=name, after=after, limit=KEYS_PAGE)  # type: ignore[misc]
             )
-            for row in rows:
-                settled = now - row.created_at > context.settings.sweep_seconds
-                if settled and row.wanted != (row.key in up):
-                    differing.add(owner_of(row.key))
-            if len(rows) < PAGE:
-                break
-            after = rows[-1].key
-        if differing:
-            uids = sorted(differing)
-            await context.write(lambda: context.store.wake(uids, now=now))
+            for key, wanted, created_at in rows:
+                thing = rest.pop(key, None)
+                if wanted != (thing is not None and thing.up) and created_at < settled_before:
+                    differing.add(owner_of(key))
+            if len(rows) < KEYS_PAGE:
+                return list(rest.values()), sorted(differing)
+            after = rows[-1][0]

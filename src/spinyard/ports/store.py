@@ -195,6 +195,17 @@ class Transaction(Protocol):
         """The member that now belongs to the claim, or None when there was none to have (or it has one)."""
         ...
 
+    def claims_ahead(self, claim: Uid) -> int:
+        """How many claims of the same pool have waited longer for a member."""
+        ...
+
+    def claim_counts(
+        self, pool: Uid, *, since: float, step_seconds: float
+    ) -> Sequence[tuple[int, Literal["warm", "cold", "failed", "waiting"], int]]:
+        """(step, what became of them, how many) of the pool's claims made since then, by kept records; step 0 begins at
+        `since`. A claim that was released before it had a member is not counted."""
+        ...
+
     def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
         """For the sweep and for retained directories that a person removed."""
         ...
@@ -261,6 +272,12 @@ class Store(Protocol):
 
     def open_resources(self, *, provider: str | None = None, after: str = "", limit: int = 1000) -> Sequence[Resource]:
         """*read*. Not closed, by key; with stored_want. For the data plane at start and for the sweep."""
+        ...
+
+    def open_keys(
+        self, *, provider: str, after: str = "", limit: int = 5000
+    ) -> Sequence[tuple[ResourceKey, bool, float]]:
+        """*read*. (key, wanted, created_at) of what open_resources lists: the sweep compares all of them."""
         ...
 
     def resources_changed(self, *, provider: str, since_commit_seq: int) -> tuple[Sequence[Resource], int]:

@@ -132,6 +132,12 @@ class SqlStore:
         with self._sessions.read() as connection:
             return views.open_resources(connection, self._views, provider, after, limit)
 
+    def open_keys(
+        self, *, provider: str, after: str = "", limit: int = 5000
+    ) -> Sequence[tuple[ResourceKey, bool, float]]:
+        with self._sessions.read() as connection:
+            return views.open_keys(connection, self._views, provider, after, limit)
+
     def resources_changed(self, *, provider: str, since_commit_seq: int) -> tuple[Sequence[Resource], int]:
         with self._sessions.read() as connection:
             return views.resources_changed(connection, self._views, provider, since_commit_seq)

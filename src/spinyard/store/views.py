@@ -60,6 +60,10 @@ class ViewStatements:
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE provider = :provider AND commit_seq > :since "
             "ORDER BY commit_seq, key"
         )
+        self.open_keys = sa.text(
+            "SELECT key, wanted, created_at FROM resources WHERE closed_at IS NULL AND provider = :provider "
+            "AND key > :after ORDER BY key LIMIT :limit"
+        )
         self.sequence = sa.text("SELECT commit_seq, pruned_seq, pruned_index FROM sequence WHERE id = 1")
         self.counts = sa.text("SELECT kind, state, COUNT(*) FROM objects WHERE finished = 0 GROUP BY kind, state")
 
@@ -123,6 +127,13 @@ def open_resources(
         return [resource_from(record) for record in connection.execute(sql.open, parameters).all()]
     parameters["provider"] = provider
     return [resource_from(record) for record in connection.execute(sql.open_of, parameters).all()]
+
+
+def open_keys(
+    connection: sa.Connection, sql: ViewStatements, provider: str, after: str, limit: int
+) -> list[tuple[ResourceKey, bool, float]]:
+    records = connection.execute(sql.open_keys, {"provider": provider, "after": after, "limit": limit}).all()
+    return [(key, wanted == 1, created_at) for key, wanted, created_at in records]
 
 
 def resources_changed(
