@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -250,3 +251,62 @@ def test_the_sweep_removes_only_what_nobody_wants_and_only_after_its_grace(bench
 
     bench.run(work())
     assert bench.world.things == {}
+
+
+def test_what_waits_is_looked_at_soon_after_the_clock_went_back(bench: Bench) -> None:
+    """A wait of ten seconds must not become one of an hour, nor one in our own hands."""
+    bench.insert("job")
+    seen: list[float] = []
+
+    def script(row: ObjectRow, seen_now: Seen, now: float) -> Plan:
+        seen.append(bench.clock.monotonic())
+        return stay(row, now, wake_in=10.0)
+
+    bench.script = script
+
+    async def work() -> None:
+        engine = asyncio.create_task(Engine(bench.context).run())
+        await bench.clock.sleep(5.0)
+        bench.clock.jump(-3600.0)
+        await bench.clock.sleep(60.0)
+        engine.cancel()
+
+    bench.run(work())
+    assert len(seen) >= 4
+    assert max(after - before for before, after in pairwise(seen)) < 11.0
+
+
+def test_a_jump_of_the_clock_is_not_taken_for_the_grace_of_an_orphan(bench: Bench) -> None:
+    bench.world.create("stranger/dir/x", DirectoryWant(name="x"), bench.clock.now())
+
+    async def work() -> None:
+        sweep = Engine(bench.context).sweep
+        await sweep.sweep()
+        bench.clock.jump(3600.0)
+        assert [orphan.removed for orphan in await sweep.sweep()] == [False]
+        await bench.clock.sleep(61.0)
+        assert [orphan.removed for orphan in await sweep.sweep()] == [True]
+
+    bench.run(work())
+
+
+def test_an_orphan_that_cannot_be_removed_does_not_keep_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a/dir/x", "b/dir/x"):
+        bench.world.create(key, DirectoryWant(name="x"), bench.clock.now())
+    provider = bench.context.providers["fake"]
+    remove = provider.remove
+
+    async def stubborn(key: ResourceKey, *, now: bool = False) -> None:
+        if key.startswith("a/"):
+            await bench.clock.sleep(3600.0)
+        await remove(key, now=now)
+
+    monkeypatch.setattr(provider, "remove", stubborn)
+
+    async def work() -> None:
+        found = await Engine(bench.context).sweep.sweep(grace_seconds=0.0)
+        assert {orphan.key: orphan.removed for orphan in found} == {"a/dir/x": False, "b/dir/x": True}
+
+    bench.run(work())

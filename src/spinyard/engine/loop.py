@@ -25,6 +25,9 @@ HINT_SECONDS = 0.002
 STORE_PAUSE_SECONDS = 0.5
 SHORTEST_WAIT_SECONDS = 0.001
 TOLD_MAX = 1000
+CLOCK_LOOK_SECONDS = 5.0
+CLOCK_BACK_SECONDS = 1.0
+"""going back by less is only a little lateness"""
 
 
 class Engine:
@@ -38,6 +41,7 @@ class Engine:
         self._hint_came = asyncio.Event()
         self._told: dict[Uid, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wall_ahead = context.clock.now() - context.clock.monotonic()
 
     async def run(self) -> None:
         """Until cancelled. Rows in hand keep their leases until those run out: whoever comes next takes them then."""
@@ -47,6 +51,7 @@ class Engine:
             self._patiently(self._hint_forever),
             self.sweep.run_forever(),
             self._patiently(self._prune_forever),
+            self._patiently(self._mind_the_clock),
             *(self._listen_forever(provider) for provider in self._context.providers.values()),
         ]
         try:
@@ -177,6 +182,19 @@ class Engine:
             )
         except StoreFailure as failure:
             log.error("an event could not be written", uid=row.uid, error=failure.message)
+
+    async def _mind_the_clock(self) -> None:
+        """When the wall clock has gone back, what waits for a time waits for one that is far off, and so do the leases
+        of those who are gone: everything is looked at once, as after a start."""
+        context = self._context
+        while True:
+            ahead = context.clock.now() - context.clock.monotonic()
+            if self._wall_ahead - ahead > CLOCK_BACK_SECONDS:
+                log.warning("the clock went back, everything is looked at", seconds=self._wall_ahead - ahead)
+                await context.write(lambda: context.store.catch_up(now=context.clock.now()))
+                self._due.set()
+            self._wall_ahead = ahead
+            await context.clock.sleep(CLOCK_LOOK_SECONDS)
 
     # -- hints -------------------------------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ class Reconciler:
                         if plan.children or after.state != current.state:
                             self._others_due()
                         self._nudge_children(plan)
-                        current, flight.read_at = after, now
+                        current, flight.read_at = after, self._context.clock.monotonic()
                 if not lingers:
                     return flight.nudge.is_set() and not plan.finished
             if plan.actions:
@@ -86,7 +86,7 @@ class Reconciler:
                 return flight.nudge.is_set()
             if waits > 0:
                 await self._rest(flight, waits)
-                if flight.nudge.is_set() or self._context.clock.now() - flight.read_at >= REREAD_SECONDS:
+                if flight.nudge.is_set() or self._context.clock.monotonic() - flight.read_at >= REREAD_SECONDS:
                     current = await self._reload(flight)
         self._context.figures.leases_lost += 1
         return False
@@ -124,7 +124,7 @@ class Reconciler:
             nudged.cancel()
 
     async def _reload(self, flight: Flight) -> ObjectRow | None:
-        flight.read_at = self._context.clock.now()
+        flight.read_at = self._context.clock.monotonic()
         return await self._context.read(lambda: self._context.store.reload(flight.lease))
 
     async def _release(self, flight: Flight, row: ObjectRow, plan: Plan) -> None:

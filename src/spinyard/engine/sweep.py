@@ -87,18 +87,30 @@ class Sweep:
                 if row is not None and (row.closed_at is None or row.retained):
                     continue
                 why = "unknown to the ledger" if row is None else "closed in the ledger"
-                first = self._first_seen.setdefault((name, thing.key), now)
-                due = now - first >= grace
-                if due and not dry_run:
-                    log.warning("removing an orphan", provider=name, key=thing.key, why=why)
-                    context.failpoint("sweep:before")
-                    await provider.remove(thing.key, now=True)
-                    context.failpoint("sweep:after")
-                    context.figures.orphans_removed += 1
-                out.append(Orphan(name, thing.key, thing.description, why, first, removed=due and not dry_run))
+                # Not by the wall clock: a jump of it must not be taken for the grace.
+                seen_at = self._first_seen.setdefault((name, thing.key), context.clock.monotonic())
+                seen_seconds = context.clock.monotonic() - seen_at
+                due, first = seen_seconds >= grace, now - seen_seconds
+                removed = due and not dry_run and await self._remove(name, provider, thing.key, why)
+                out.append(Orphan(name, thing.key, thing.description, why, first, removed=removed))
         if differing and not dry_run:
             await context.write(lambda: context.store.wake(differing, now=now))
         return out
+
+    async def _remove(self, name: str, provider: Provider, key: ResourceKey, why: str) -> bool:
+        """One that cannot be removed, or whose provider says nothing, must not keep the others."""
+        context = self._context
+        log.warning("removing an orphan", provider=name, key=key, why=why)
+        context.failpoint("sweep:before")
+        try:
+            async with asyncio.timeout(context.settings.action_seconds):
+                await provider.remove(key, now=True)
+        except Exception as error:  # noqa: BLE001  the next sweep tries again
+            log.error("an orphan could not be removed", provider=name, key=key, error=repr(error))
+            return False
+        context.failpoint("sweep:after")
+        context.figures.orphans_removed += 1
+        return True
 
     async def _compare(self, name: str, listed: Sequence[Owned], now: float) -> tuple[list[Owned], list[Uid]]:
         """What is listed and not open in the ledger; and the inventory: owners of rows that the provider does not have,
