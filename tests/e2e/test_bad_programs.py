@@ -139,6 +139,7 @@ def test_one_that_ignores_sigterm_is_killed_after_its_grace(house: House) -> Non
     assert time.monotonic() - began >= 0.5
     record = house.get("Spin", spin["metadata"]["name"])
     assert conditions(record)["CleanupVerified"] == "True"
+    assert record["status"]["exit"]["signal"] == 9, "a planned end too is recorded as it was"
     assert house.left() == []
 
 

@@ -78,6 +78,9 @@ async def test_a_program_runs_is_seen_and_removed(provider: ProcessProvider) -> 
     assert await provider.observe(KEY) == seen, "the same key twice is one thing"
     assert [owned.key for owned in await provider.owned()] == [KEY]
     await provider.remove(KEY)
+    facts = await exited(provider)
+    assert (facts.exit_code, facts.exit_signal) == (None, 15), "how it ended can be read before the record goes"
+    await provider.remove(KEY)
     await until(provider, KEY, lambda seen: seen == Absent())
     await provider.remove(KEY)
     assert await provider.owned() == []

@@ -198,14 +198,16 @@ class Instances:
 
     # -- ended ------------------------------------------------------------------------------------------------------
 
-    def remove(self, key: str, *, now: bool) -> None:
+    def remove(self, key: str, *, now: bool, keep: bool) -> None:
+        """`keep`: the record of how it ended stays until it is removed again."""
         instance = self._all.get(key)
         if instance is None:
             self._kill_strays(key)
         elif instance.exit is not None:
             self.collect(instance)
         else:
-            self._mark(instance)
+            if not keep:
+                self._mark(instance)
             self.stop(instance, now=now)
 
     def stop(self, instance: Instance, *, now: bool) -> None:

@@ -198,7 +198,8 @@ class Operations:
 
     def _remove(self, request: Request, _client: Connection) -> Fields:
         self._fence(request)
-        self.instances.remove(requests.key_of(request), now=requests.flag_of(request, "now"))
+        now, keep = requests.flag_of(request, "now"), requests.flag_of(request, "keep")
+        self.instances.remove(requests.key_of(request), now=now, keep=keep)
         return {}
 
     def _instance_exited(self, instance: Instance) -> None:
@@ -301,7 +302,7 @@ class Operations:
         if with_instances:
             for instance in self.instances.all():
                 if not instance.start["supervised"]:
-                    self.instances.remove(instance.key, now=False)
+                    self.instances.remove(instance.key, now=False, keep=False)
         self._end_when_quiet(with_instances, bool(request.get("keep_supervised")))
         return {}
 

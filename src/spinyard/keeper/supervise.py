@@ -83,7 +83,7 @@ class Supervisor:
                 self._exited(instance)
             elif not self._is_listed(instance):
                 # Its listing was lost (a full disk): nobody would restart or end it.
-                self._instances.remove(instance.key, now=False)
+                self._instances.remove(instance.key, now=False, keep=False)
         for name, program in list(self._programs.items()):
             program["generations"] = [g for g in program["generations"] if self._instances.find(_key(name, g[0]))]
             if not program["generations"]:
@@ -163,7 +163,7 @@ class Supervisor:
 
     def _stop_all(self, name: str, program: Program, *, now: bool) -> None:
         for serial, _ in program["generations"]:
-            self._instances.remove(_key(name, serial), now=now)
+            self._instances.remove(_key(name, serial), now=now, keep=False)
 
     # -- running -----------------------------------------------------------------------------------------------------
 

@@ -72,8 +72,8 @@ class InstanceState(TypedDict):
 #   claim_epoch  epoch         epoch, or error "StaleEpoch"
 #   observe      key           instance: InstanceState | null; null is Absent, proved by the keeper
 #   list                       instances: [InstanceState without log_tail], strays: [{pid, key}]
-#   remove       key, now      ok at once; running: SIGTERM, grace, SIGKILL of the whole tree, and collected once all of
-#                              it is gone; exited: collected
+#   remove       key, now, keep  ok at once; running: SIGTERM, grace, SIGKILL of the whole tree, and collected once all
+#                              of it is gone (keep: at the next remove, so that the exit can be read); exited: collected
 #   run *        key, argv, env, cwd, timeout_seconds, memory_bytes, output_bytes, merge_env: at the end the fields of
 #                              an exit, and output (both streams, the first bytes). merge_env: in environment and
 #                              directory of the running instance `key`. Closing the connection ends the command

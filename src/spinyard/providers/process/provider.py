@@ -93,7 +93,8 @@ class ProcessProvider:
         if translate.is_directory(key):
             await self._change("rmdir", key=key, epoch=self._epoch)
         else:
-            await self._change("remove", key=key, now=now, epoch=self._epoch)
+            # How it ended is read before the record goes; what is ended by force has nobody left who asks.
+            await self._change("remove", key=key, now=now, keep=not now, epoch=self._epoch)
 
     async def owned(self) -> Sequence[Owned]:
         try:
