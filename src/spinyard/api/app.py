@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from spinyard.api.apply import add_apply_route
 from spinyard.api.calls import Calls
+from spinyard.api.claims import add_claim_routes
 from spinyard.api.deps import ApiDeps
 from spinyard.api.documented import components
 from spinyard.api.events import add_event_routes
@@ -41,6 +42,7 @@ def create_app(deps: ApiDeps) -> FastAPI:
     router = APIRouter()
     add_object_routes(router, calls, watches)
     add_apply_route(router, calls)
+    add_claim_routes(router, calls)
     add_spin_routes(router, calls, streams)
     add_event_routes(router, calls, watches)
     add_installation_routes(router, calls)

@@ -15,7 +15,7 @@ from spinyard.api.documented import ApplyBody, answers, body_of
 from spinyard.api.objects import DryRun
 from spinyard.api.parse import parse_objects
 from spinyard.api.planned import answer_plan, planned_apply
-from spinyard.api.render import object_json, respond_json
+from spinyard.api.render import respond_json
 from spinyard.core.ids import Uid
 from spinyard.errors import InvalidInput
 from spinyard.ports.store import Transaction
@@ -36,7 +36,7 @@ def add_apply_route(router: APIRouter, calls: Calls) -> None:
         headers = {"idempotency-replayed": "true"} if changed.replayed else {}
         body = msgspec.json.decode(changed.response)
         if changed.replayed:
-            body = await calls.read(lambda tx: _as_now(tx, body))
+            body = await calls.read(lambda tx: _as_now(calls, tx, body))
         return respond_json(body, headers=headers)
 
     extra = body_of(ApplyBody)
@@ -58,16 +58,16 @@ async def _parse(request: Request, calls: Calls) -> ApplyRequest:
 
 def _work(tx: Transaction, caller: Caller, asked: ApplyRequest, calls: Calls) -> Done:
     applied = apply(tx, asked, new_uid=calls.deps.clock.new_uid, actor=caller.actor)
-    results = [{"result": str(a.result), "object": object_json(view(tx, a.stored))} for a in applied]
+    results = [{"result": str(a.result), "object": calls.shown(view(tx, a.stored))} for a in applied]
     return Done(Uid(""), msgspec.json.encode({"kind": "ApplyResult", "results": results}))
 
 
-def _as_now(tx: Transaction, kept: dict[str, Any]) -> dict[str, Any]:
+def _as_now(calls: Calls, tx: Transaction, kept: dict[str, Any]) -> dict[str, Any]:
     """The kept answer, with each object as it is at present."""
     results = []
     for result in kept["results"]:
         stored = tx.find_uid(Uid(result["object"]["metadata"]["uid"]))
-        results.append({**result, "object": object_json(view(tx, stored))} if stored else result)
+        results.append({**result, "object": calls.shown(view(tx, stored))} if stored else result)
     return {**kept, "results": results}
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from spinyard.api.deps import ApiDeps
 from spinyard.api.parse import parse_actor, parse_if_match, parse_key
+from spinyard.api.render import object_json
 from spinyard.core.ids import Uid
 from spinyard.errors import InvalidInput, NotFound
 from spinyard.ports.store import StoredObject, Transaction
@@ -20,6 +21,8 @@ from spinyard.usecases.views import ObjectView, view
 
 T = TypeVar("T")
 
+LOOKS_PER_SECOND_MAX = 500.0
+"""of all who wait for an object together"""
 UNBOUND_QUERY = frozenset({"wait"})
 """query parameters that do not make another request of it"""
 
@@ -38,6 +41,14 @@ class Changed:
 class Calls:
     def __init__(self, deps: ApiDeps) -> None:
         self.deps = deps
+        self._gateway: str | None = None
+        self._waiting = 0
+
+    def shown(self, found: ObjectView) -> dict[str, Any]:
+        """As published, with the addresses that only this server knows."""
+        if self._gateway is None:
+            self._gateway = str(self.deps.info().get("gateway") or "")
+        return object_json(found, self._gateway)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         now = self.deps.clock.now()
@@ -64,13 +75,19 @@ class Calls:
         """The object as soon as `is_done`, or as it is after `seconds`. Quick by the notifier, true by the poll."""
         limits, clock = self.deps.limits, self.deps.clock
         until = clock.monotonic() + min(seconds, limits.wait_seconds_max)
-        while True:
-            seq = await self.deps.run_read(self.deps.store.commit_seq)
-            found = await self.read(lambda tx: _get_uid(tx, uid))
-            left = until - clock.monotonic()
-            if is_done(found) or left <= 0:
-                return found
-            await self.deps.notifier.wait(seq, min(limits.poll_seconds, left))
+        self._waiting += 1
+        try:
+            while True:
+                seq = await self.deps.run_read(self.deps.store.commit_seq)
+                found = await self.read(lambda tx: _get_uid(tx, uid))
+                left = until - clock.monotonic()
+                if is_done(found) or left <= 0:
+                    return found
+                await self.deps.notifier.wait(seq, min(limits.poll_seconds, left))
+                # Every commit wakes everybody: many who wait look less often, each.
+                await clock.sleep(min((self._waiting - 1) / LOOKS_PER_SECOND_MAX, limits.poll_seconds, left))
+        finally:
+            self._waiting -= 1
 
 
 def caller_of(request: Request) -> Caller:

@@ -55,6 +55,24 @@ class ExecBody(BaseModel):
     timeoutSeconds: float = Field(30.0, gt=0, le=600)
 
 
+class ClaimBody(BaseModel):
+    """Everything may be left out: a name is made, nothing is brought, and it stays until it is released."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(default="", max_length=63)
+    labels: dict[str, str] = {}
+    owner: str = ""
+    env: list[dict[str, str]] | dict[str, str] | None = None
+    files: list[dict[str, str]] | None = None
+    ttl: float | str | None = None
+    wait: float | str | None = None
+
+
+class RenewBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    ttl: float | str | None
+
+
 class BackupBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     path: str = Field(min_length=1, max_length=4096)

@@ -16,7 +16,7 @@ from spinyard.api.calls import Calls, Changed, caller_of, json_body
 from spinyard.api.documented import ObjectBody, ScaleBody, answers, body_of
 from spinyard.api.parse import KINDS, parse_object
 from spinyard.api.planned import answer_plan, planned_apply, planned_delete
-from spinyard.api.render import list_json, object_json, respond_json
+from spinyard.api.render import list_json, respond_json
 from spinyard.api.watch import ObjectScope, Watches
 from spinyard.core.ids import Uid
 from spinyard.core.spec import Kind
@@ -76,6 +76,7 @@ def _add_actions(router: APIRouter, routes: ObjectRoutes, one: str, tags: list[s
             "resume": routes.resume,
         },
         Kind.JOB: {"pause": routes.pause, "resume": routes.resume},
+        Kind.WARM_POOL: {"pause": routes.pause, "resume": routes.resume},
     }
     for name, endpoint in actions.get(routes.kind, {}).items():
         router.post(f"{one}/{name}", responses=responses, operation_id=f"{name}{routes.kind}", tags=tags)(endpoint)
@@ -102,7 +103,7 @@ class ObjectRoutes:
         if watch:
             scope = ObjectScope(self.kind, namespace=namespace, name=name, finished=FINISHED[finished])
             return await self._watches.objects(request, scope, resume)
-        return answer_object(await self._find(id, deleted=finished != "false"))
+        return answer_object(self._calls, await self._find(id, deleted=finished != "false"))
 
     async def list_everywhere(
         self,
@@ -150,7 +151,7 @@ class ObjectRoutes:
             return done_with(applied.stored, created=applied.result is ApplyResult.CREATED)
 
         changed = await self._calls.change(request, work)
-        return await self._answer_change(changed, wait, is_settled, 201 if changed.created else 200)
+        return await answer_changed(self._calls, changed, wait, is_settled, 201 if changed.created else 200)
 
     async def delete_one(
         self,
@@ -167,7 +168,7 @@ class ObjectRoutes:
         changed = await self._calls.change(
             request, lambda tx, caller: done_with(delete(tx, get_live(tx, id), caller, force=force))
         )
-        return await self._answer_change(changed, wait, lambda found: found.is_finished, 202)
+        return await answer_changed(self._calls, changed, wait, lambda found: found.is_finished, 202)
 
     async def scale(self, request: Request, namespace: Name, name: Name, body: ScaleBody) -> Response:
         return await self._small(request, namespace, name, lambda tx, id, caller: scale(tx, id, body.replicas, caller))
@@ -192,20 +193,7 @@ class ObjectRoutes:
     ) -> Response:
         id = ObjectId(self.kind, namespace, name)
         changed = await self._calls.change(request, lambda tx, caller: done_with(work(tx, id, caller)))
-        return await self._answer_change(changed, None, is_settled, 200)
-
-    async def _answer_change(
-        self, changed: Changed, wait: float | None, is_done: Callable[[ObjectView], bool], status: int
-    ) -> Response:
-        headers = {"idempotency-replayed": "true"} if changed.replayed else {}
-        if changed.found is None:
-            return respond_json(msgspec.json.decode(changed.response), headers=headers)
-        found = changed.found
-        if wait:
-            found = await self._calls.wait_for(changed.uid, wait, is_done)
-        if status == 202 and found.is_finished:
-            status = 200
-        return answer_object(found, 200 if changed.replayed and status == 201 else status, headers)
+        return await answer_changed(self._calls, changed, None, is_settled, 200)
 
     async def _find(self, id: ObjectId, *, deleted: bool) -> ObjectView:
         deps, now = self._calls.deps, self._calls.deps.clock.now()
@@ -232,7 +220,7 @@ class ObjectRoutes:
             )
             return await self._watches.objects(request, scope, resume)
         seq, page = await self._page(wanted)
-        items = [object_json(found) for found in page.items]
+        items = [self._calls.shown(found) for found in page.items]
         return respond_json(list_json(items, next=page.next, resource_version=str(seq)))
 
     async def _page(self, wanted: ListRequest) -> tuple[int, PageView]:
@@ -258,6 +246,22 @@ def done_with(stored: StoredObject, *, created: bool = False) -> Done:
     return Done(row.uid, msgspec.json.encode(identity), created=created)
 
 
-def answer_object(found: ObjectView, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+async def answer_changed(
+    calls: Calls, changed: Changed, wait: float | None, is_done: Callable[[ObjectView], bool], status: int
+) -> Response:
+    headers = {"idempotency-replayed": "true"} if changed.replayed else {}
+    if changed.found is None:
+        return respond_json(msgspec.json.decode(changed.response), headers=headers)
+    found = changed.found
+    if wait:
+        found = await calls.wait_for(changed.uid, wait, is_done)
+    if status == 202 and found.is_finished:
+        status = 200
+    return answer_object(calls, found, 200 if changed.replayed and status == 201 else status, headers)
+
+
+def answer_object(
+    calls: Calls, found: ObjectView, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     tag = {"etag": f'"{found.stored.row.resource_version}"'}
-    return respond_json(object_json(found), status, {**tag, **(headers or {})})
+    return respond_json(calls.shown(found), status, {**tag, **(headers or {})})

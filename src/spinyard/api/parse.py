@@ -18,6 +18,8 @@ KINDS: Mapping[str, Kind] = {
     "jobs": Kind.JOB,
     "templates": Kind.TEMPLATE,
     "spins": Kind.SPIN,
+    "warmpools": Kind.WARM_POOL,
+    "claims": Kind.CLAIM,
 }
 
 

@@ -12,13 +12,15 @@ from starlette.responses import Response
 
 from spinyard.api.deps import PreflightResult
 from spinyard.core.plan import Resource
-from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
+from spinyard.core.spec import ClaimSpec, Kind, ObjectSpec, TemplateSpec
 from spinyard.manifest import API_VERSION, to_json
 from spinyard.ports.store import StoredEvent
+from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.diff import diff
 from spinyard.usecases.explain import Explanation
 from spinyard.usecases.plan import Change, ChangeAction
-from spinyard.usecases.views import ObjectView
+from spinyard.usecases.pool_stats import STEP_SECONDS, PoolStats
+from spinyard.usecases.views import ObjectView, status_of
 
 Json = dict[str, Any]
 
@@ -26,10 +28,12 @@ NAMES_AS_KEYS = frozenset({"ports"})
 """status fields whose keys are names that users chose: left as they are"""
 UNDRIVEN = frozenset({Kind.TEMPLATE, Kind.SPIN})
 """kinds whose spec nobody changes after their start"""
+LOOPBACK = "127.0.0.1"
 _UNSET: tuple[object, ...] = (None, "", {}, [])
 
 
-def object_json(found: ObjectView) -> Json:
+def object_json(found: ObjectView, gateway: str = "") -> Json:
+    """`gateway`: host and port of the data plane, for the addresses of claims."""
     stored, row = found.stored, found.stored.row
     metadata = {
         "namespace": row.namespace,
@@ -43,18 +47,20 @@ def object_json(found: ObjectView) -> Json:
         "deletionTimestamp": time_text(row.delete_at),
         "ownerReferences": [{"uid": row.owner_uid}] if row.owner_uid else [],
     }
-    return {**to_json(row.kind, metadata, row.spec, found.template), "status": status_json(found)}
+    return {**to_json(row.kind, metadata, row.spec, found.template), "status": status_json(found, gateway)}
 
 
 def spec_json(kind: Kind, spec: ObjectSpec, template: TemplateSpec | None) -> Any:
     return to_json(kind, {}, spec, template)["spec"]
 
 
-def status_json(found: ObjectView) -> Json:
+def status_json(found: ObjectView, gateway: str = "") -> Json:
     stored, row = found.stored, found.stored.row
     own = camel(found.status)
     if "timeline" in own:
         own["timeline"] = [{"state": state, "at": time_text(at)} for state, at in own["timeline"]]
+    if isinstance(row.spec, ClaimSpec):
+        own = {**own, **_claim_json(found, row.spec, gateway)}
     shown = {
         **own,
         "observedGeneration": own.get("observedGeneration", row.generation if row.kind in UNDRIVEN else 0),
@@ -69,6 +75,58 @@ def status_json(found: ObjectView) -> Json:
         "conditions": own.get("conditions", []),
     }
     return {k: v for k, v in shown.items() if v not in _UNSET or k == "conditions"}
+
+
+def _claim_json(found: ObjectView, spec: ClaimSpec, gateway: str) -> Json:
+    shown: Json = {
+        "host": spec.host,
+        "expiresAt": time_text(spec.expires_at),
+        "cold": bool(found.status.get("cold", False)),
+        "bound": found.member is not None,
+        "placeInQueue": found.place_in_queue,
+        "member": None,
+    }
+    if found.member is not None:
+        ports = status_of(found.member).get("ports", {})
+        shown["member"] = {
+            "name": found.member.row.name,
+            "state": found.member.row.state,
+            "address": LOOPBACK,
+            "ports": ports,
+            "url": _claim_url(spec, ports, gateway),
+        }
+    return shown
+
+
+def _claim_url(spec: ClaimSpec, ports: Mapping[str, int], gateway: str) -> str | None:
+    """By its host name through the gateway; of a pool without one, straight at its first port."""
+    if spec.host and gateway:
+        return f"http://{spec.host}:{gateway.rpartition(':')[2]}/"
+    return f"http://{LOOPBACK}:{next(iter(ports.values()))}/" if ports else None
+
+
+def stats_json(id: ObjectId, found: PoolStats) -> Json:
+    steps: list[Json] = [
+        {"since": time_text(s.since), "warm": s.warm, "cold": s.cold, "failed": s.failed, "waiting": s.waiting}
+        for s in found.steps
+    ]
+    members = [
+        {"name": m.name, "ageSeconds": round(m.age_seconds, 3), "idleSeconds": round(m.idle_seconds, 3)}
+        for m in found.members
+    ]
+    totals = {word: sum(step[word] for step in steps) for word in ("warm", "cold", "failed", "waiting")}
+    return {
+        "kind": "PoolStats",
+        "namespace": id.namespace,
+        "pool": id.name,
+        "at": time_text(found.now),
+        "claims": totals,
+        "hitRate": None if found.hit_rate is None else round(found.hit_rate, 4),
+        "stepSeconds": STEP_SECONDS,
+        "steps": steps,
+        "members": members,
+        "idleSeconds": round(sum(m.idle_seconds for m in found.members), 3),
+    }
 
 
 def list_json(items: Sequence[Json], *, next: str = "", resource_version: str = "") -> Json:
@@ -171,6 +229,8 @@ def _details(change: Change, after: Json) -> list[str]:
         out.append(f"Template {change.digest}: {command}")
     if change.id.kind is Kind.SERVICE and "external" not in spec:
         out.append(f"{spec.get('replicas', 1)} instances")
+    if change.id.kind is Kind.WARM_POOL:
+        out.append(f"{spec.get('min')} warm, at most {spec.get('max')} alive")
     for host in spec.get("route", {}).get("hosts", []):
         out.append(f"Route {host}{spec['route'].get('pathPrefix', '/')}")
     return out

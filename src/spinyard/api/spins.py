@@ -99,15 +99,17 @@ async def get(calls: Calls, id: ObjectId) -> ObjectView:
 def gather(calls: Calls, found: ObjectView) -> Facts:
     """Blocking: reads the store and the log of the instance that matters."""
     store, uid = calls.deps.store, found.stored.row.uid
-    parent = found.stored.row.kind in (Kind.SERVICE, Kind.JOB)
+    parent = found.stored.row.kind in (Kind.SERVICE, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM)
     children = store.children(uid) if parent else Children()
+    # Failed claims are children of their pool, and say nothing about it.
+    failures = [failure for failure in children.failures if failure.template_digest]
     events: list[StoredEvent] = list(store.events(uid=uid, newest_first=True, limit=EVENTS_SHOWN_MAX))
     if parent:
         events += store.events(owner_uid=uid, newest_first=True, limit=EVENTS_SHOWN_MAX)
         events.sort(key=lambda event: (event.commit_seq, event.index), reverse=True)
-    speaker = children.failures[0].uid if children.failures else uid
-    tail = _log_tail(calls, speaker) if not parent or children.failures else ""
-    return Facts(found, calls.deps.clock.now(), events, children.failures, tail, _waits_for(calls, found))
+    speaker = failures[0].uid if failures else uid
+    tail = _log_tail(calls, speaker) if not parent or failures else ""
+    return Facts(found, calls.deps.clock.now(), events, failures, tail, _waits_for(calls, found))
 
 
 def log_file(calls: Calls, found: ObjectView, part: str) -> LogFile:

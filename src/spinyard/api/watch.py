@@ -18,7 +18,7 @@ from starlette.responses import Response
 from spinyard.api.calls import Calls
 from spinyard.api.parse import WHOLE_COMMIT, parse_token
 from spinyard.api.problems import problem_json
-from spinyard.api.render import event_json, event_token, object_json
+from spinyard.api.render import event_json, event_token
 from spinyard.api.streams import Parts, Streams
 from spinyard.core.ids import Uid
 from spinyard.core.spec import Kind
@@ -167,7 +167,7 @@ class ObjectWatch:
             done, found = first
             for one in found:
                 self._known.add(one.stored.row.uid)
-                yield message("0.0", "ADDED", object_json(one))
+                yield message("0.0", "ADDED", self._calls.shown(one))
             yield message(str(done), "", None)
         else:
             assert start is not None
@@ -195,7 +195,7 @@ class ObjectWatch:
                 kind = self._kind_of_change(one)
                 if kind:
                     quiet_since = deps.clock.monotonic()
-                    yield message(str(done), kind, object_json(one))
+                    yield message(str(done), kind, self._calls.shown(one))
             if len(page) == PAGE:
                 continue
             done = max(done, newest)

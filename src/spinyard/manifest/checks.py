@@ -28,7 +28,7 @@ def check_object(kind: str, raw: Raw, report: Report) -> None:
     if is_mapping(template):
         check_template(template, ("spec", "template"), report)
     sources = ("template", "templateRef", "external") if kind == "Service" else ("template", "templateRef")
-    _exactly_one(spec, sources, ("spec",), report)
+    exactly_one(spec, sources, ("spec",), report)
     if kind == "Service":
         _check_service(spec, report)
     else:
@@ -40,42 +40,42 @@ def is_mapping(value: object) -> TypeGuard[Raw]:
     return isinstance(value, dict)
 
 
-def _mappings(owner: Raw, name: str) -> Iterator[tuple[int, Raw]]:
+def mappings(owner: Raw, name: str) -> Iterator[tuple[int, Raw]]:
     items = owner.get(name)
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if is_mapping(item):
             yield index, item
 
 
-def _text(owner: Raw, name: str) -> str | None:
+def text_of(owner: Raw, name: str) -> str | None:
     value = owner.get(name)
     return value if isinstance(value, str) else None
 
 
-def _number(owner: Raw, name: str) -> int | None:
+def number_of(owner: Raw, name: str) -> int | None:
     value = owner.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _exactly_one(owner: Raw, names: tuple[str, ...], at: Path, report: Report) -> None:
+def exactly_one(owner: Raw, names: tuple[str, ...], at: Path, report: Report) -> None:
     given = [name for name in names if name in owner]
     listed = " or ".join((", ".join(names[:-1]), names[-1]))
-    if not given and not _is_misspelt(owner, names):
+    if not given and not is_misspelt(owner, names):
         report.add(at, "missing_field", f"one of {listed} is missing", f"exactly one of {listed}")
     for name in given[1:]:
         message = f"{name} cannot stand beside {given[0]}"
         report.add((*at, name), "one_of", message, f"exactly one of {listed}", at_key=True)
 
 
-def _is_misspelt(owner: Raw, names: tuple[str, ...]) -> bool:
+def is_misspelt(owner: Raw, names: tuple[str, ...]) -> bool:
     """A field that is there under a wrong name is told once, as unknown, and not as missing as well."""
     return any(nearest(key, names) for key in owner)
 
 
-def _unique(owner: Raw, list_name: str, what: str, at: Path, report: Report) -> None:
+def unique(owner: Raw, list_name: str, what: str, at: Path, report: Report) -> None:
     seen: set[str] = set()
-    for index, item in _mappings(owner, list_name):
-        name = _text(item, "name")
+    for index, item in mappings(owner, list_name):
+        name = text_of(item, "name")
         if name in seen:
             report.add(
                 (*at, list_name, index, "name"), "duplicate_name", f'{what} "{name}" is given twice', "each name once"
@@ -96,13 +96,13 @@ def _check_service(spec: Raw, report: Report) -> None:
             message = "with templateRef a port has to be named"
             report.add(("spec", "route", "port"), "unknown_port", message, "the name of a port of the Template")
         if is_mapping(template):
-            if _ports(template) == []:
+            if ports_of(template) == []:
                 message = "a route needs a port, and the template has none"
                 report.add(
                     ("spec", "route"), "missing_port", message, "spec.template.ports", "write ports: [{name: http}]"
                 )
             else:
-                _check_port(route, _ports(template), ("spec", "route", "port"), report)
+                check_port(route, ports_of(template), ("spec", "route", "port"), report)
     if is_mapping(template):
         _check_fixed_ports(template, spec, report)
     external = spec.get("external")
@@ -121,7 +121,7 @@ def _check_route(route: Raw, spec: Raw, report: Report) -> None:
             )
         elif isinstance(host, str):
             seen.add(host.lower())
-    if "?" in (_text(route, "pathPrefix") or ""):
+    if "?" in (text_of(route, "pathPrefix") or ""):
         message = "a path prefix has no query"
         report.add(("spec", "route", "pathPrefix"), "invalid_path", message, "a path without ?")
     if "external" in spec and "port" in route:
@@ -134,9 +134,9 @@ def _check_fixed_ports(template: Raw, spec: Raw, report: Report) -> None:
     update = spec.get("update")
     rolling = update.get("rollingUpdate") if is_mapping(update) else None
     surge = rolling.get("maxSurge") if is_mapping(rolling) else None
-    for index, port in _mappings(template, "ports"):
-        number = _number(port, "number") or _number(port, "containerPort")
-        if number and (_number(spec, "replicas") or 0) > 1:
+    for index, port in mappings(template, "ports"):
+        number = number_of(port, "number") or number_of(port, "containerPort")
+        if number and (number_of(spec, "replicas") or 0) > 1:
             message = f"{spec['replicas']} instances on one machine cannot all open port {number}"
             at: Path = ("spec", "template", "ports", index)
             report.add(at, "fixed_port", message, "no number", "leave the number out and use ${PORT} in command or env")
@@ -153,7 +153,7 @@ def _check_external(external: Raw, spec: Raw, report: Report) -> None:
             message = f"{name} means nothing for something that runs elsewhere"
             report.add(("spec", name), "one_of", message, f"no {name}", at_key=True)
     seen: set[tuple[object, object]] = set()
-    for index, endpoint in _mappings(external, "endpoints"):
+    for index, endpoint in mappings(external, "endpoints"):
         address, port = endpoint.get("address"), endpoint.get("port")
         if isinstance(address, str) and isinstance(port, int):
             if (address, port) in seen:
@@ -166,7 +166,7 @@ def _check_external(external: Raw, spec: Raw, report: Report) -> None:
         if "exec" in probe:
             message = "a command cannot be run in something that runs elsewhere"
             report.add((*at, "readinessProbe", "exec"), "one_of", message, "httpGet, tcpSocket or grpc", at_key=True)
-        for action, body in _actions(probe):
+        for action, body in actions_of(probe):
             if "port" in body:
                 message = "the ports of something external are those of its endpoints"
                 report.add((*at, "readinessProbe", action, "port"), "one_of", message, "no port", at_key=True)
@@ -197,7 +197,7 @@ def _check_dependencies(kind: str, raw: Raw, spec: Raw, report: Report) -> None:
     seen: set[tuple[str, str]] = set()
     for index, item in enumerate(items if isinstance(items, list) else ()):
         named = {"name": item} if isinstance(item, str) else item
-        name = _text(named, "name") if is_mapping(named) else None
+        name = text_of(named, "name") if is_mapping(named) else None
         if name is None or not is_mapping(named):
             continue
         key = (str(named.get("kind", "Service")), name)
@@ -211,33 +211,33 @@ def _check_dependencies(kind: str, raw: Raw, spec: Raw, report: Report) -> None:
 
 def check_template(template: Raw, at: Path, report: Report) -> None:
     command = template.get("command")
-    if command == [] or (command is None and not _is_misspelt(template, ("command",))):
+    if command == [] or (command is None and not is_misspelt(template, ("command",))):
         hint = "args alone are not a program" if "args" in template else ""
         report.add(at, "missing_field", "command is missing", "a list: the program and its arguments", hint)
-    _check_program(template, "command", at, report)
+    check_program(template, "command", at, report)
     _check_ports(template, at, report)
     _check_env(template, at, report)
-    ports = _ports(template)
+    ports = ports_of(template)
     for name in _PROBES:
         probe = template.get(name)
         if is_mapping(probe):
             _check_probe(probe, name, (*at, name), report)
-            for action, body in _actions(probe):
-                _check_probe_port(action, body, ports, (*at, name, action), report)
+            for action, body in actions_of(probe):
+                check_probe_port(action, body, ports, (*at, name, action), report)
     smoke = template.get("smokeTest")
     if is_mapping(smoke):
-        _exactly_one(smoke, ("httpGet", "exec"), (*at, "smokeTest"), report)
-        for action, body in _actions(smoke):
-            _check_probe_port(action, body, ports, (*at, "smokeTest", action), report)
-            _check_program(body, "command", (*at, "smokeTest", action), report)
-    _unique(template, "bootstrap", "step", at, report)
-    for index, step in _mappings(template, "bootstrap"):
-        _check_program(step, "command", (*at, "bootstrap", index), report)
+        exactly_one(smoke, ("httpGet", "exec"), (*at, "smokeTest"), report)
+        for action, body in actions_of(smoke):
+            check_probe_port(action, body, ports, (*at, "smokeTest", action), report)
+            check_program(body, "command", (*at, "smokeTest", action), report)
+    unique(template, "bootstrap", "step", at, report)
+    for index, step in mappings(template, "bootstrap"):
+        check_program(step, "command", (*at, "bootstrap", index), report)
     _check_directories(template, at, report)
     _check_path(template, "workingDir", at, report)
 
 
-def _check_program(owner: Raw, name: str, at: Path, report: Report) -> None:
+def check_program(owner: Raw, name: str, at: Path, report: Report) -> None:
     command = owner.get(name)
     if not isinstance(command, list) or not command or not isinstance(command[0], str):
         return
@@ -252,7 +252,7 @@ def _check_program(owner: Raw, name: str, at: Path, report: Report) -> None:
 
 
 def _check_path(owner: Raw, name: str, at: Path, report: Report) -> None:
-    value = _text(owner, name)
+    value = text_of(owner, name)
     if value and not is_placed(value):
         message = f'"{value[:200]}" is a relative path, and there is no directory to take it from'
         report.add((*at, name), "invalid_path", message, "an absolute path")
@@ -260,28 +260,28 @@ def _check_path(owner: Raw, name: str, at: Path, report: Report) -> None:
         report.add((*at, name), "invalid_path", "the path has a NUL character", "a path")
 
 
-def _ports(template: Raw) -> list[tuple[str, int | None]] | None:
+def ports_of(template: Raw) -> list[tuple[str, int | None]] | None:
     """None: the ports are not right themselves, so nothing can be said of who names them."""
     items = template.get("ports", [])
-    if not isinstance(items, list) or ("ports" not in template and _is_misspelt(template, ("ports",))):
+    if not isinstance(items, list) or ("ports" not in template and is_misspelt(template, ("ports",))):
         return None
     found = []
     for item in items:
-        name = _text(item, "name") if is_mapping(item) else None
+        name = text_of(item, "name") if is_mapping(item) else None
         if name is None:
             return None
-        found.append((name, _number(item, "number") or _number(item, "containerPort")))
+        found.append((name, number_of(item, "number") or number_of(item, "containerPort")))
     return found
 
 
 def _check_ports(template: Raw, at: Path, report: Report) -> None:
-    _unique(template, "ports", "port", at, report)
+    unique(template, "ports", "port", at, report)
     numbers: set[int] = set()
-    for index, port in _mappings(template, "ports"):
+    for index, port in mappings(template, "ports"):
         if "number" in port and "containerPort" in port:
             message = "number and containerPort are the same thing"
             report.add((*at, "ports", index, "containerPort"), "one_of", message, "one of them", at_key=True)
-        number = _number(port, "number") or _number(port, "containerPort")
+        number = number_of(port, "number") or number_of(port, "containerPort")
         if number in numbers:
             report.add(
                 (*at, "ports", index), "duplicate_name", f"port number {number} is given twice", "each number once"
@@ -290,7 +290,7 @@ def _check_ports(template: Raw, at: Path, report: Report) -> None:
             numbers.add(number)
 
 
-def _check_port(owner: Raw, ports: list[tuple[str, int | None]] | None, at: Path, report: Report) -> None:
+def check_port(owner: Raw, ports: list[tuple[str, int | None]] | None, at: Path, report: Report) -> None:
     asked = owner.get("port")
     if ports is None or asked is None or isinstance(asked, bool) or not isinstance(asked, str | int):
         return
@@ -301,7 +301,7 @@ def _check_port(owner: Raw, ports: list[tuple[str, int | None]] | None, at: Path
         report.add(at, "unknown_port", f"there is no port {str(asked)[:80]}", f"the name of a port ({names})", hint)
 
 
-def _check_probe_port(
+def check_probe_port(
     action: str, body: Raw, ports: list[tuple[str, int | None]] | None, at: Path, report: Report
 ) -> None:
     if action == "exec":
@@ -310,10 +310,10 @@ def _check_probe_port(
         message = f"{action} needs a port, and the template has none"
         report.add(at, "missing_port", message, "ports", "write ports: [{name: http}], or use exec")
     else:
-        _check_port(body, ports, (*at, "port"), report)
+        check_port(body, ports, (*at, "port"), report)
 
 
-def _actions(probe: Raw) -> Iterator[tuple[str, Raw]]:
+def actions_of(probe: Raw) -> Iterator[tuple[str, Raw]]:
     for action in _ACTIONS:
         body = probe.get(action)
         if is_mapping(body):
@@ -321,14 +321,14 @@ def _actions(probe: Raw) -> Iterator[tuple[str, Raw]]:
 
 
 def _check_probe(probe: Raw, name: str, at: Path, report: Report) -> None:
-    _exactly_one(probe, _ACTIONS, at, report)
-    for action, body in _actions(probe):
-        _check_program(body, "command", (*at, action), report)
+    exactly_one(probe, _ACTIONS, at, report)
+    for action, body in actions_of(probe):
+        check_program(body, "command", (*at, action), report)
     if name != "readinessProbe" and probe.get("successThreshold", 1) != 1:
         message = f"the successThreshold of a {name} is 1, as in Kubernetes"
         report.add((*at, "successThreshold"), "out_of_range", message, "1")
     http_get = probe.get("httpGet")
-    scheme = _text(http_get, "scheme") if is_mapping(http_get) else None
+    scheme = text_of(http_get, "scheme") if is_mapping(http_get) else None
     if name == "readinessProbe" and scheme is not None and scheme.upper() == "HTTPS":
         message = "the gateway speaks plain HTTP to instances, so readiness over HTTPS would say nothing"
         report.add((*at, "httpGet", "scheme"), "invalid_value", message, "HTTP", "use livenessProbe or exec for HTTPS")
@@ -336,9 +336,9 @@ def _check_probe(probe: Raw, name: str, at: Path, report: Report) -> None:
 
 def _check_env(template: Raw, at: Path, report: Report) -> None:
     taken = _port_variables(template)
-    for index, item in _mappings(template, "env"):
+    for index, item in mappings(template, "env"):
         here: Path = (*at, "env", index)
-        name = _text(item, "name")
+        name = text_of(item, "name")
         if name is not None and name in taken:
             report.add((*here, "name"), "duplicate_name", f"{name} is already set {taken[name]}", "another name")
         elif name is not None:
@@ -348,11 +348,11 @@ def _check_env(template: Raw, at: Path, report: Report) -> None:
             message = "valueFrom cannot stand beside value"
             report.add((*here, "valueFrom"), "one_of", message, "value or valueFrom", at_key=True)
         if is_mapping(source):
-            _exactly_one(source, ("file", "variable", "secretFile"), (*here, "valueFrom"), report)
+            exactly_one(source, ("file", "variable", "secretFile"), (*here, "valueFrom"), report)
             _check_path(source, "file", (*here, "valueFrom"), report)
             _check_path(source, "secretFile", (*here, "valueFrom"), report)
-    for index, item in _mappings(template, "dataDirectories"):
-        variable = _text(item, "env")
+    for index, item in mappings(template, "dataDirectories"):
+        variable = text_of(item, "env")
         if variable is not None and variable in taken:
             message = f"{variable} is already set {taken[variable]}"
             report.add((*at, "dataDirectories", index, "env"), "duplicate_name", message, "another name")
@@ -363,8 +363,8 @@ def _check_env(template: Raw, at: Path, report: Report) -> None:
 def _port_variables(template: Raw) -> dict[str, str]:
     """PORT and PORT_<NAME> are ours as soon as there is a port, and some names always."""
     taken = dict.fromkeys(_OURS, "by Spinyard")
-    for _, port in _mappings(template, "ports"):
-        name = _text(port, "name")
+    for _, port in mappings(template, "ports"):
+        name = text_of(port, "name")
         if name is not None:
             taken.setdefault("PORT", f'by the first port, "{name}"')
             taken.setdefault(port_variable(name), f'by the port "{name}"')
@@ -376,8 +376,8 @@ def port_variable(name: str) -> str:
 
 
 def _check_directories(template: Raw, at: Path, report: Report) -> None:
-    _unique(template, "dataDirectories", "directory", at, report)
-    for index, item in _mappings(template, "dataDirectories"):
+    unique(template, "dataDirectories", "directory", at, report)
+    for index, item in mappings(template, "dataDirectories"):
         if item.get("retain") is True and item.get("scope", "spin") == "spin":
             message = "a directory of an instance goes with it, and cannot be retained"
             report.add((*at, "dataDirectories", index, "retain"), "one_of", message, "scope: service with retain: true")

@@ -9,6 +9,7 @@ from typing import assert_never
 from spinyard.core.ids import Digest
 from spinyard.core.spec import (
     BootstrapStep,
+    ClaimSpec,
     DataDirectory,
     Dependency,
     DirectoryScope,
@@ -23,6 +24,8 @@ from spinyard.core.spec import (
     Kind,
     Limits,
     NamedTemplateSpec,
+    OnClaim,
+    PoolWindow,
     Port,
     Probe,
     RollingUpdate,
@@ -31,20 +34,23 @@ from spinyard.core.spec import (
     SmokeTest,
     TcpSocket,
     TemplateSpec,
+    WarmPoolSpec,
     digest_of,
 )
-from spinyard.manifest import shapes
+from spinyard.manifest import pool_shapes, shapes
+from spinyard.manifest.kinds import AnyShape
+from spinyard.manifest.objects import WrittenSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
     kind: Kind
-    spec: ServiceSpec | JobSpec | NamedTemplateSpec
+    spec: WrittenSpec
     templates: Mapping[Digest, TemplateSpec]
     template_ref: str = ""
 
 
-def convert(shape: shapes.ServiceShape | shapes.JobShape | shapes.TemplateObjectShape) -> Converted:
+def convert(shape: AnyShape) -> Converted:
     match shape:
         case shapes.ServiceShape():
             return _service(shape.spec)
@@ -53,6 +59,10 @@ def convert(shape: shapes.ServiceShape | shapes.JobShape | shapes.TemplateObject
         case shapes.TemplateObjectShape():
             templates, digest = _stored(shape.spec)
             return Converted(Kind.TEMPLATE, NamedTemplateSpec(shape.spec.owner, digest), templates)
+        case pool_shapes.WarmPoolShape():
+            return _pool(shape.spec)
+        case pool_shapes.ClaimShape():
+            return Converted(Kind.CLAIM, _claim(shape.spec), {})
         case _:
             assert_never(shape)
 
@@ -97,6 +107,48 @@ def _job(shape: shapes.JobSpecShape) -> Converted:
         ttl_seconds=shape.ttl,
     )
     return Converted(Kind.JOB, spec, templates, ref)
+
+
+def _pool(shape: pool_shapes.WarmPoolSpecShape) -> Converted:
+    templates, digest = _stored(shape.template)
+    ref = shape.template_ref.name if shape.template_ref else ""
+    numbers = _port_names(shape.template)
+    spec = WarmPoolSpec(
+        owner=shape.owner,
+        template_digest=digest,
+        template_ref=ref,
+        min=shape.min,
+        max=shape.max,
+        windows=tuple(PoolWindow(item.cron, item.duration, item.min, item.max) for item in shape.schedule),
+        max_idle_seconds=shape.max_idle,
+        freshness_seconds=shape.freshness,
+        replace_stale=shape.update_strategy == "Recreate",
+        host_suffix=shape.host_suffix or "",
+        route_port=numbers.get(shape.port, shape.port),
+        on_claim=_on_claim(shape.on_claim, numbers),
+    )
+    return Converted(Kind.WARM_POOL, spec, templates, ref)
+
+
+def _on_claim(shape: pool_shapes.OnClaimShape | None, numbers: Mapping[str, str]) -> OnClaim | None:
+    if shape is None:
+        return None
+    return OnClaim(
+        exec=Exec(tuple(shape.exec.command)) if shape.exec else None,
+        http_get=_http_get(shape.http_get, numbers) if shape.http_get else None,
+        timeout_seconds=shape.timeout_seconds,
+    )
+
+
+def _claim(shape: pool_shapes.ClaimSpecShape) -> ClaimSpec:
+    return ClaimSpec(
+        pool=shape.pool,
+        owner=shape.owner,
+        env=tuple((item.name, item.value) for item in shape.env),
+        files=tuple((item.name, item.content) for item in shape.files),
+        ttl_seconds=shape.ttl,
+        wait_seconds=shape.wait,
+    )
 
 
 def _dependencies(shape: shapes.WorkShape) -> tuple[Dependency, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from spinyard.manifest.kinds import SHAPES
 from spinyard.manifest.nearest import did_you_mean
 from spinyard.manifest.objects import API_VERSION
 from spinyard.manifest.report import Report
 from spinyard.manifest.scalars import shown
-from spinyard.manifest.shapes import SHAPES
 
 _READ_ONLY = {
     "Spin": "a Spin is made by its Service or Job: write one of these, and `spinyard get spins` shows its instances",
@@ -25,7 +25,7 @@ _KUBERNETES = {
     "Namespace": "namespaces need no object: set metadata.namespace",
     "PersistentVolumeClaim": "use dataDirectories in the template",
 }
-_KINDS = "Service, Job or Template"
+_KINDS = "Service, Job, WarmPool, Claim or Template"
 
 
 def check_envelope(report: Report) -> str | None:

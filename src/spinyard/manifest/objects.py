@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spinyard.core.ids import Digest
-from spinyard.core.spec import JobSpec, Kind, NamedTemplateSpec, ServiceSpec, TemplateSpec
+from spinyard.core.spec import (
+    ClaimSpec,
+    JobSpec,
+    Kind,
+    NamedTemplateSpec,
+    ServiceSpec,
+    TemplateSpec,
+    WarmPoolSpec,
+)
 
 API_VERSION = "spinyard.dev/v1"
+
+WrittenSpec = ServiceSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec
 
 BYTES_MAX = 1 << 20
 OBJECTS_MAX = 10_000
@@ -48,7 +58,7 @@ class Manifest:
     kind: Kind
     namespace: str
     name: str
-    spec: ServiceSpec | JobSpec | NamedTemplateSpec
+    spec: WrittenSpec
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     templates: Mapping[Digest, TemplateSpec] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pydantic.json_schema import models_json_schema
 
-from spinyard.manifest.shapes import SHAPES
+from spinyard.manifest.kinds import SHAPES
 
 _ID = "https://spinyard.dev/schema/v1.json"
 
@@ -20,8 +20,11 @@ def schema() -> dict[str, object]:
     _exactly_one(found["ValueFromShape"], "file", "variable", "secretFile")
     _exactly_one(found["JobSpecShape"], "template", "templateRef")
     _exactly_one(found["ServiceSpecShape"], "template", "templateRef", "external")
+    _exactly_one(found["WarmPoolSpecShape"], "template", "templateRef")
+    _exactly_one(found["OnClaimShape"], "httpGet", "exec")
     _commands(found)
     _strings_as_dependencies(found)
+    _maps_as_variables(found)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": _ID,
@@ -52,6 +55,16 @@ def _strings_as_dependencies(found: dict[str, dict[str, object]]) -> None:
         assert isinstance(properties, dict)
         reference = {"$ref": "#/$defs/DependencyShape"}
         properties["dependsOn"]["items"] = {"anyOf": [reference, {"type": "string", "description": "A Service."}]}
+
+
+def _maps_as_variables(found: dict[str, dict[str, object]]) -> None:
+    properties = found["ClaimSpecShape"]["properties"]
+    assert isinstance(properties, dict)
+    given = properties["env"]
+    as_map = {"type": "object", "additionalProperties": {"type": "string"}}
+    kept = {name: item for name, item in given.items() if name == "description"}
+    as_list = {name: item for name, item in given.items() if name not in ("description", "default")}
+    properties["env"] = {"anyOf": [as_list, as_map], **kept}
 
 
 def _plain(value: object) -> object:

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from spinyard.manifest import checks, graph
+from spinyard.manifest import checks, graph, pool_checks
 from spinyard.manifest.compose import Composer, Node, node_of
 from spinyard.manifest.convert import convert
 from spinyard.manifest.envelope import check_envelope
 from spinyard.manifest.explain import explain
+from spinyard.manifest.kinds import SHAPES
 from spinyard.manifest.objects import BYTES_MAX, OBJECTS_MAX, PROBLEMS_MAX, Manifest, Problem
 from spinyard.manifest.places import place_paths
 from spinyard.manifest.report import Report
-from spinyard.manifest.shapes import SHAPES
 
 
 def load(
@@ -101,7 +101,7 @@ def _object(report: Report, seen: graph.Graph, base_dir: str) -> Manifest | None
     except ValidationError as error:
         explain(error, shape_type, report)
         shape = None
-    checks.check_object(kind, raw, report)
+    _check(kind, raw, report)
     if shape is None or len(report.problems) > before or not report.is_whole:
         return None
     found = convert(shape)
@@ -119,3 +119,13 @@ def _object(report: Report, seen: graph.Graph, base_dir: str) -> Manifest | None
         line=report.root.line,
         body=raw,
     )
+
+
+def _check(kind: str, raw: checks.Raw, report: Report) -> None:
+    match kind:
+        case "WarmPool":
+            pool_checks.check_pool(raw, report)
+        case "Claim":
+            pool_checks.check_claim(raw, report)
+        case _:
+            checks.check_object(kind, raw, report)

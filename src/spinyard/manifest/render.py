@@ -16,6 +16,7 @@ from spinyard.core.spec import (
     Kind,
     NamedTemplateSpec,
     ObjectSpec,
+    OnClaim,
     Port,
     Probe,
     RollingUpdate,
@@ -71,26 +72,48 @@ def _pool(spec: WarmPoolSpec, template: TemplateSpec | None) -> Fields:
             "min": spec.min,
             "max": spec.max,
             "schedule": [
-                {"cron": w.cron, "duration": w.duration_seconds, "min": w.min, "max": w.max} for w in spec.windows
+                {"cron": w.cron, "duration": plain_number(w.duration_seconds), "min": w.min, "max": w.max}
+                for w in spec.windows
             ],
-            "maxIdle": spec.max_idle_seconds,
-            "freshness": spec.freshness_seconds,
+            "maxIdle": _seconds(spec.max_idle_seconds),
+            "freshness": _seconds(spec.freshness_seconds),
+            "updateStrategy": "Recreate" if spec.replace_stale else "OnDelete",
             "hostSuffix": spec.host_suffix,
+            "port": spec.route_port,
+            "onClaim": _on_claim(spec.on_claim),
+            **_source(spec, template),
         }
-    ) | _source(spec, template)
+    )
+
+
+def _on_claim(hook: OnClaim | None) -> Fields | None:
+    if hook is None:
+        return None
+    return _given(
+        {
+            "httpGet": _http_get(hook.http_get),
+            "exec": {"command": list(hook.exec.command)} if hook.exec else None,
+            "timeoutSeconds": plain_number(hook.timeout_seconds),
+        }
+    )
 
 
 def _claim(spec: ClaimSpec) -> Fields:
+    """What the server fills in (the host, when it ends) is in the status: this can be applied again."""
     return _given(
         {
-            "pool": spec.pool,
             "owner": spec.owner,
+            "pool": spec.pool,
             "env": dict(spec.env),
-            "ttl": spec.ttl_seconds,
-            "wait": spec.wait_seconds,
-            "host": spec.host,
+            "files": [{"name": name, "content": content} for name, content in spec.files],
+            "ttl": _seconds(spec.ttl_seconds),
+            "wait": plain_number(spec.wait_seconds),
         }
     )
+
+
+def _seconds(value: float | None) -> int | float | None:
+    return None if value is None else plain_number(value)
 
 
 def _source(spec: ServiceSpec | JobSpec | WarmPoolSpec, template: TemplateSpec | None) -> Fields:

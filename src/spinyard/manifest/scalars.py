@@ -8,6 +8,8 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from cronsim import CronSim, CronSimError
+
 DURATION_MAX = 10 * 366 * 86400.0
 
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+", re.ASCII)
@@ -18,6 +20,7 @@ _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12} | {
     unit: 1 << shift for unit, shift in (("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40))
 }
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL_PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z", re.ASCII)
@@ -332,7 +335,8 @@ def cron(value: str) -> str:
     try:
         first = next(CronSim(value, datetime(2024, 1, 1, tzinfo=UTC)), None)
     except CronSimError as error:
-        raise Bad("invalid_cron", f"{shown(value)}: {str(error).lower()}", expected) from error
+        why = f"{shown(value)} is no time that ever comes ({str(error).lower()})"
+        raise Bad("invalid_cron", why, expected) from error
     if first is None:
         raise Bad("invalid_cron", f"{shown(value)} never fires", expected, "is there such a day?")
     return value

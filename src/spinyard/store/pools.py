@@ -6,7 +6,7 @@ A claim takes a member by becoming its owner. Nothing is counted beside the rows
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -54,6 +54,26 @@ class PoolStatements:
             "SELECT COUNT(*) FROM objects WHERE owner_uid = :pool AND finished = 0 AND deleting = 0 "
             f"AND kind = '{Kind.CLAIM}' AND state = 'pending'"
         )
+        self.ahead = sa.text(
+            "SELECT COUNT(*) FROM objects AS mine JOIN objects AS other ON other.owner_uid = mine.owner_uid "
+            f"AND other.kind = '{Kind.CLAIM}' AND other.finished = 0 AND other.deleting = 0 "
+            "AND other.state = 'pending' AND (other.created_at, other.uid) < (mine.created_at, mine.uid) "
+            "WHERE mine.uid = :claim"
+        )
+        if words.name == "sqlite":
+            cold, bound, step = "json_extract(status, '$.cold')", "json_extract(status, '$.bound_at')", "INTEGER"
+        else:
+            cold = "CAST(CAST(status AS jsonb)->>'cold' AS boolean)"
+            bound, step = "CAST(status AS jsonb)->>'bound_at'", "BIGINT"
+        self.counts = sa.text(
+            "SELECT step, outcome, COUNT(*) FROM (SELECT "
+            f"CAST((created_at - :since) / :step_seconds AS {step}) AS step, "
+            "CASE WHEN failed_at IS NOT NULL THEN 'failed' "
+            f"WHEN {bound} IS NOT NULL AND {cold} THEN 'cold' WHEN {bound} IS NOT NULL THEN 'warm' "
+            "WHEN finished = 0 AND deleting = 0 THEN 'waiting' END AS outcome FROM objects "
+            f"WHERE owner_uid = :pool AND kind = '{Kind.CLAIM}' AND created_at >= :since) AS claims "
+            "WHERE outcome IS NOT NULL GROUP BY step, outcome ORDER BY step, outcome"
+        )
         self.held = sa.text("SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE scope = :scope")
 
 
@@ -88,3 +108,14 @@ def pool(connection: sa.Connection, sql: PoolStatements, uid: Uid, warm_state: s
         held=int(connection.execute(sql.held, {"scope": f"pool/{uid}"}).scalar_one()),
         waiting=connection.execute(sql.waiting, {"pool": uid}).scalar_one(),
     )
+
+
+def claims_ahead(connection: sa.Connection, sql: PoolStatements, claim: Uid) -> int:
+    return int(connection.execute(sql.ahead, {"claim": claim}).scalar_one())
+
+
+def claim_counts(
+    connection: sa.Connection, sql: PoolStatements, pool: Uid, since: float, step_seconds: float
+) -> list[tuple[int, Literal["warm", "cold", "failed", "waiting"], int]]:
+    asked = {"pool": pool, "since": since, "step_seconds": step_seconds}
+    return [(int(step), outcome, int(count)) for step, outcome, count in connection.execute(sql.counts, asked)]

@@ -245,6 +245,14 @@ class SqlTransaction:
         self._tell(Uid(bound.uid), "Normal", "Claimed", f"claimed by {change.part.claim_name}", "claim")
         return Uid(bound.uid)
 
+    def claims_ahead(self, claim: Uid) -> int:
+        return pools.claims_ahead(self._connection, self._pools, claim)
+
+    def claim_counts(
+        self, pool: Uid, *, since: float, step_seconds: float
+    ) -> Sequence[tuple[int, Literal["warm", "cold", "failed", "waiting"], int]]:
+        return pools.claim_counts(self._connection, self._pools, pool, since, step_seconds)
+
     def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
         """What was retained is no longer: the closed row stays as any other, until it is pruned."""
         seq = self._begin_write()

@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import assert_never
 
 from spinyard.core.ids import Uid
-from spinyard.core.spec import Kind
+from spinyard.core.spec import ClaimSpec, Kind
 from spinyard.ports.store import NewObject, StoredObject, Transaction
+from spinyard.usecases.claims import NewClaim, claim
 from spinyard.usecases.plan import ApplyRequest, Change, ChangeAction, plan_apply
 
 INITIAL_STATUS = b"{}"
@@ -39,7 +40,10 @@ def carry_out(
     for change in changes:
         if change.template is not None and change.action in (ChangeAction.CREATE, ChangeAction.UPDATE):
             tx.put_template(change.digest, change.template)
-    return tuple(_carry_out_one(tx, change, new_uid, actor) for change in changes)
+    # A claim may be of a pool that is made in the same request.
+    order = sorted(range(len(changes)), key=lambda n: changes[n].id.kind is Kind.CLAIM)
+    done = {n: _carry_out_one(tx, changes[n], new_uid, actor) for n in order}
+    return tuple(done[n] for n in range(len(changes)))
 
 
 def _carry_out_one(tx: Transaction, change: Change, new_uid: Callable[[], Uid], actor: str) -> Applied:
@@ -77,6 +81,9 @@ def delete_one(tx: Transaction, found: StoredObject, *, actor: str, force: bool 
 
 def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObject:
     assert change.spec is not None
+    if isinstance(change.spec, ClaimSpec):
+        new_claim = NewClaim(change.id.namespace, change.id.name, change.spec, change.labels, change.annotations)
+        return claim(tx, new_claim, uid=uid, actor=actor)
     is_template = change.id.kind is Kind.TEMPLATE
     new = NewObject(
         uid=uid,

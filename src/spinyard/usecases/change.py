@@ -1,16 +1,18 @@
-"""Small changes of one live object: scale, restart, pause, resume, delete."""
+"""Small changes of one live object: scale, restart, pause, resume, renew, delete."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from spinyard.core.spec import Kind, ServiceSpec
+from spinyard.core.spec import ClaimSpec, Kind, ServiceSpec
 from spinyard.errors import Conflict, InvalidInput
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.apply import delete_one
 from spinyard.usecases.declared import ObjectId
-from spinyard.usecases.plan import being_deleted, check_match, plan_delete
+from spinyard.usecases.plan import check_match, plan_delete
+from spinyard.usecases.pools import CLAIM_OVER, expiry
+from spinyard.usecases.refusals import being_deleted
 from spinyard.usecases.views import get_live
 
 REPLICAS_MAX = 10_000
@@ -77,10 +79,33 @@ def pause(tx: Transaction, id: ObjectId, caller: Caller, *, paused: bool) -> Sto
     )
 
 
+def renew(tx: Transaction, id: ObjectId, ttl_seconds: float | None, caller: Caller) -> StoredObject:
+    """It ends `ttl_seconds` from now (None: only when it is released). Raises NotFound, Conflict (claim_over)."""
+    found = _live(tx, id, caller)
+    spec = found.row.spec
+    assert isinstance(spec, ClaimSpec)
+    expires_at = expiry(ttl_seconds, tx.now)
+    is_expired = spec.expires_at is not None and spec.expires_at <= tx.now
+    if found.row.state in CLAIM_OVER or is_expired:
+        what = "has expired" if is_expired else f"is {found.row.state}"
+        raise Conflict(
+            f"{id} {what}: what is over cannot be renewed.", code="claim_over", next_step="Claim anew from its pool."
+        )
+    return tx.update(
+        found.row.uid,
+        actor=caller.actor,
+        why=f"Renewed by {caller.actor}" + (f" for {ttl_seconds:g} s." if ttl_seconds is not None else " for good."),
+        reason="Renewed",
+        spec=replace(spec, ttl_seconds=ttl_seconds, expires_at=expires_at),
+    )
+
+
 def delete(tx: Transaction, found: StoredObject, caller: Caller, *, force: bool) -> StoredObject:
     """Asks for its end. Raises Conflict (in_use), PreconditionFailed."""
     check_match(found, caller.if_match)
     if found.row.kind is Kind.TEMPLATE and found.finished_at is None:
+        plan_delete(tx, found)
+    if found.row.kind is Kind.WARM_POOL and found.row.delete_at is None and not force:
         plan_delete(tx, found)
     return delete_one(tx, found, actor=caller.actor, force=force)
 

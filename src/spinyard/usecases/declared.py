@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spinyard.core.spec import JobSpec, Kind, NamedTemplateSpec, ServiceSpec, TemplateSpec
+from spinyard.core.spec import (
+    ClaimSpec,
+    JobSpec,
+    Kind,
+    NamedTemplateSpec,
+    ServiceSpec,
+    TemplateSpec,
+    WarmPoolSpec,
+)
 
 APPLIED_SET = "spinyard.dev/applied-set"
 OWN_PREFIX = "spinyard.dev/"
 
-DeclaredSpec = ServiceSpec | JobSpec | NamedTemplateSpec
+DeclaredSpec = ServiceSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,10 @@ _ADVICE: dict[ErrorClass, tuple[Who, str]] = {
         Who.PROVIDER,
         "The instance is gone without a word (reboot, kill of its shim); it is replaced.",
     ),
+    ErrorClass.CLAIM_HOOK_FAILED: (
+        Who.USER,
+        "The pool's `onClaim` failed or took too long in the member: read its log, correct the hook, and claim again.",
+    ),
     ErrorClass.PROVIDER_ERROR: (Who.PROVIDER, "It is tried again; the evidence has the reply."),
     ErrorClass.INTERNAL: (Who.SPINYARD, "This is our fault: please report it with the evidence."),
 }

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from spinyard.core.ids import Digest
-from spinyard.core.spec import JobSpec, Kind, ServiceSpec, TemplateSpec, digest_of
-from spinyard.errors import Conflict, InvalidInput, PreconditionFailed
+from spinyard.core.row import ObjectRow
+from spinyard.core.spec import ClaimSpec, JobSpec, Kind, ServiceSpec, TemplateSpec, WarmPoolSpec, digest_of
+from spinyard.errors import Conflict, PreconditionFailed
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.declared import APPLIED_SET, OWN_PREFIX, Declared, DeclaredSpec, ObjectId
 from spinyard.usecases.graph import refuse_cycles
+from spinyard.usecases.pools import claim_again, refuse_claimed, refuse_poolless
+from spinyard.usecases.refusals import being_deleted, every, problem, raise_problems
 
-PAGE = 200
 JOB_ENDED = frozenset({"succeeded", "failed"})
 
 
@@ -58,20 +60,24 @@ def plan_apply(tx: Transaction, request: ApplyRequest) -> tuple[Change, ...]:
     _refuse_twice(request.declared)
     resolved = _resolve_templates(tx, request.declared)
     refuse_cycles(tx, request.declared)
+    refuse_poolless(tx, request.declared)
     changes = [
         _change(tx, one, template, digest, request)
         for one, (template, digest) in zip(request.declared, resolved, strict=True)
     ]
     if request.prune:
         changes += _prunes(tx, request)
-        _refuse_templates_in_use(tx, [c for c in changes if c.action is ChangeAction.DELETE], changes)
+        deletions = [c for c in changes if c.action is ChangeAction.DELETE]
+        refuse_claimed(tx, [c.before for c in deletions if c.before is not None])
+        _refuse_templates_in_use(tx, deletions, changes)
     return tuple(changes)
 
 
 def plan_delete(tx: Transaction, found: StoredObject) -> Change:
-    """Raises Conflict (in_use) for a Template that a live object refers to."""
+    """Raises Conflict (in_use) for a Template that a live object refers to, and a WarmPool that has claims."""
     row = found.row
     change = Change(ChangeAction.DELETE, ObjectId(row.kind, row.namespace, row.name), before=found)
+    refuse_claimed(tx, [found])
     _refuse_templates_in_use(tx, [change], [change])
     return change
 
@@ -87,16 +93,6 @@ def check_match(found: StoredObject | None, if_match: int | None) -> None:
             f"If-Match asks for resourceVersion {if_match}, but {now}.",
             next_step="Read the object again, look at what changed, and repeat with its resourceVersion.",
         )
-
-
-def being_deleted(id: ObjectId) -> Conflict:
-    return Conflict(
-        f"{id} is being deleted; its name is free when that is done.",
-        code="being_deleted",
-        retryable=True,
-        retry_after_seconds=1.0,
-        next_step=f"Repeat after `spinyard wait --for=delete {id.kind.lower()}/{id.name} -n {id.namespace}`.",
-    )
 
 
 def _refuse_twice(declared: Sequence[Declared]) -> None:
@@ -118,7 +114,7 @@ def _resolve_templates(tx: Transaction, declared: Sequence[Declared]) -> list[tu
     problems: list[dict[str, object]] = []
     out: list[tuple[TemplateSpec | None, Digest]] = []
     for index, one in enumerate(declared):
-        ref = one.spec.template_ref if isinstance(one.spec, ServiceSpec | JobSpec) else ""
+        ref = one.spec.template_ref if isinstance(one.spec, ServiceSpec | JobSpec | WarmPoolSpec) else ""
         if one.template is not None:
             out.append((one.template, digest_of(one.template)))
             continue
@@ -149,7 +145,9 @@ def _change(
     check_match(found, request.if_match)
     if found is not None and found.row.delete_at is not None:
         raise being_deleted(one.id)
-    spec: DeclaredSpec = replace(one.spec, template_digest=digest)
+    spec = one.spec if isinstance(one.spec, ClaimSpec) else replace(one.spec, template_digest=digest)
+    if isinstance(spec, ClaimSpec) and found is not None:
+        spec = claim_again(one.id, spec, found, tx.now)
     if found is not None:
         if isinstance(spec, ServiceSpec) and isinstance(found.row.spec, ServiceSpec):
             spec = replace(spec, restarted_at=max(spec.restarted_at, found.row.spec.restarted_at))
@@ -190,14 +188,19 @@ def _action(
 def _prunes(tx: Transaction, request: ApplyRequest) -> list[Change]:
     kept = {one.id for one in request.declared}
     out = []
-    for kind in (Kind.SERVICE, Kind.JOB, Kind.TEMPLATE):
+    for kind in (Kind.CLAIM, Kind.SERVICE, Kind.JOB, Kind.WARM_POOL, Kind.TEMPLATE):
         for found in every(tx, kind, labels=request.prune_selector or None):
             row = found.row
             id = ObjectId(row.kind, row.namespace, row.name)
             in_set = found.annotations.get(APPLIED_SET) == request.applied_set
-            if in_set and id not in kept and row.delete_at is None and row.owner_uid is None:
+            if in_set and id not in kept and row.delete_at is None and _is_declared(row):
                 out.append(Change(ChangeAction.DELETE, id, before=found))
     return out
+
+
+def _is_declared(row: ObjectRow) -> bool:
+    """A Claim is its pool's child, and declared nevertheless."""
+    return row.owner_uid is None or row.kind is Kind.CLAIM
 
 
 def _refuse_templates_in_use(tx: Transaction, deletions: Sequence[Change], changes: Sequence[Change]) -> None:
@@ -221,42 +224,11 @@ def _users(
     tx: Transaction, template: ObjectId, going: set[ObjectId], after: Mapping[ObjectId, DeclaredSpec]
 ) -> list[ObjectId]:
     out = []
-    for kind in (Kind.SERVICE, Kind.JOB):
+    for kind in (Kind.SERVICE, Kind.JOB, Kind.WARM_POOL):
         for found in every(tx, kind, namespace=template.namespace):
             id = ObjectId(kind, found.row.namespace, found.row.name)
             spec = after.get(id, found.row.spec)
-            refers = isinstance(spec, ServiceSpec | JobSpec) and spec.template_ref == template.name
+            refers = isinstance(spec, ServiceSpec | JobSpec | WarmPoolSpec) and spec.template_ref == template.name
             if refers and id not in going and found.row.delete_at is None:
                 out.append(id)
     return out
-
-
-def every(
-    tx: Transaction, kind: Kind, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
-) -> list[StoredObject]:
-    """All live ones, page by page."""
-    out: list[StoredObject] = []
-    after = ""
-    while True:
-        page = tx.select(kind, namespace=namespace, labels=labels, after=after, limit=PAGE)
-        out += page
-        if len(page) < PAGE:
-            return out
-        row = page[-1].row
-        after = f"{row.namespace}/{row.name}/{row.uid}"
-
-
-def problem(path: str, code: str, message: str, expected: str) -> dict[str, object]:
-    return {"path": path, "code": code, "message": message, "expected": expected}
-
-
-def raise_problems(problems: Sequence[Mapping[str, object]]) -> None:
-    if problems:
-        first = str(problems[0]["message"])
-        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise InvalidInput(
-            first + more,
-            code="invalid_manifest",
-            next_step="Correct what `errors` lists and apply again; nothing was changed.",
-            details={"errors": [dict(p) for p in problems]},
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from spinyard.core.ids import Uid
 from spinyard.core.spec import Kind, TemplateSpec
 from spinyard.errors import InvalidInput, NotFound
 from spinyard.ports.store import Store, StoredObject, Transaction
+from spinyard.spin.status import UP, State
 from spinyard.usecases.declared import ObjectId
 
 LABEL = re.compile(r"([A-Za-z0-9._/-]+)\s*==?\s*([A-Za-z0-9._-]*)")
@@ -21,16 +22,26 @@ SETTLED: Mapping[Kind, frozenset[str]] = {
     Kind.JOB: frozenset({"succeeded", "failed"}),
     Kind.SPIN: frozenset({"ready", "serving"}),
     Kind.TEMPLATE: frozenset({"active"}),
+    Kind.WARM_POOL: frozenset({"ready"}),
+    Kind.CLAIM: frozenset({"ready", "failed"}),
 }
+
+
+MEMBERS_MAX = 8
+"""spins looked at of one claim: those it was given in turn and that are not gone yet"""
+HELD = UP | {State.WARM, State.PROVISIONING, State.BOOTSTRAPPING, State.REGISTERING}
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectView:
-    """`status` is the domain's own, as plain data."""
+    """`status` is the domain's own, as plain data. Of a Claim: `member`, the instance that it holds, and
+    `place_in_queue`, from 1, when it waits for one."""
 
     stored: StoredObject
     template: TemplateSpec | None
     status: Mapping[str, Any]
+    member: StoredObject | None = None
+    place_in_queue: int | None = None
 
     @property
     def id(self) -> ObjectId:
@@ -65,7 +76,20 @@ class ListRequest:
 
 def view(tx: Transaction, stored: StoredObject) -> ObjectView:
     digest = stored.row.template_digest
-    return ObjectView(stored, stored.row.template or (tx.template(digest) if digest else None), _status(stored))
+    template = stored.row.template or (tx.template(digest) if digest else None)
+    return with_member(tx, ObjectView(stored, template, status_of(stored)))
+
+
+def with_member(tx: Transaction, found: ObjectView) -> ObjectView:
+    """Of a Claim that lives: what it holds, or its place. Anything else as it is."""
+    row = found.stored.row
+    if row.kind is not Kind.CLAIM or found.is_finished:
+        return found
+    members = [m for m in tx.select(Kind.SPIN, owner_uid=row.uid, limit=MEMBERS_MAX) if m.row.state in HELD]
+    if members:
+        return replace(found, member=members[0])
+    waits = row.state == "pending" and row.delete_at is None
+    return replace(found, place_in_queue=tx.claims_ahead(row.uid) + 1) if waits else found
 
 
 def list_page(tx: Transaction, request: ListRequest) -> PageView:
@@ -179,11 +203,11 @@ def _views(tx: Transaction, found: Sequence[StoredObject]) -> tuple[ObjectView, 
         digest = stored.row.template_digest
         if digest not in templates:
             templates[digest] = stored.row.template or tx.template(digest)
-        out.append(ObjectView(stored, templates[digest], _status(stored)))
+        out.append(with_member(tx, ObjectView(stored, templates[digest], status_of(stored))))
     return tuple(out)
 
 
-def _status(stored: StoredObject) -> Mapping[str, Any]:
+def status_of(stored: StoredObject) -> Mapping[str, Any]:
     """A status that a newer version wrote in another shape is not shown rather than refused."""
     try:
         decoded = msgspec.json.decode(stored.row.status) if stored.row.status else {}

@@ -1,0 +1,16 @@
+"""The kinds that may stand in a file, each with its shape."""
+
+from __future__ import annotations
+
+from spinyard.manifest.pool_shapes import ClaimShape, WarmPoolShape
+from spinyard.manifest.shapes import JobShape, ServiceShape, TemplateObjectShape
+
+AnyShape = ServiceShape | JobShape | TemplateObjectShape | WarmPoolShape | ClaimShape
+
+SHAPES: dict[str, type[AnyShape]] = {
+    "Service": ServiceShape,
+    "Job": JobShape,
+    "Template": TemplateObjectShape,
+    "WarmPool": WarmPoolShape,
+    "Claim": ClaimShape,
+}
