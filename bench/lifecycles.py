@@ -30,7 +30,8 @@ from spinyard.providers.fake.proxy import FakeProxy
 from spinyard.providers.fake.world import World
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
 from spinyard.store.store import SqlStore
-from spinyard.wiring import Threads, domains, make_threads
+from spinyard.wiring.domains import domains
+from spinyard.wiring.threads import Threads, make_threads
 
 REPLICAS = 64
 SERVICES_AT_ONCE = 8
@@ -73,7 +74,8 @@ def yard(engine_settings: EngineSettings | None = None) -> Iterator[Yard]:
         threads = make_threads()
         world = World(store.installation)
         proxy = FakeProxy(clock, lambda key: world.ready(key.replace("/endpoint", "/process"), clock.now()))
-        rules = SpinRules({"fake": ProviderFacts("host:fake", (1, 10_000_000))})
+        # The real drain waits at least 50 ms, for the counters of a real Envoy to catch up.
+        rules = SpinRules({"fake": ProviderFacts("host:fake", (1, 10_000_000))}, drain_min_seconds=0.0)
         context = Context(
             store,
             {"fake": FakeProvider(world, clock), "proxy": proxy},

@@ -36,7 +36,8 @@ def draining(s: Snapshot) -> Plan:
                 return drained(s, "no request is under way", ())
             if s.in_state_seconds > deadline:
                 return drained(s, "the drain deadline has passed", (overrun(active, deadline),))
-            return s.stay(f"{active} requests under way", "Draining", wake_in=0.02)
+            wait = 0.02 if active else max(0.02, s.rules.drain_min_seconds - s.in_state_seconds)
+            return s.stay(f"{active} requests under way", "Draining", wake_in=wait)
         case Absent():
             return drained(s, "the data plane does not know it", ())
         case Present(facts=EndpointFacts(state=state)) if state and state != EndpointState.DRAINING:

@@ -182,7 +182,6 @@ def _connect(driver: Any, path: str, cache_kib: int = 32_768) -> Any:
             "temp_store = MEMORY",
             f"cache_size = -{cache_kib}",
             "journal_size_limit = 67108864",
-            "wal_autocheckpoint = 8000",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
     except sqlite3.Error:
