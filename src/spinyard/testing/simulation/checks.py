@@ -292,7 +292,7 @@ class Checks:
         """What does not start is tried again more and more slowly."""
         recent = [at for at in self._made[row.uid] if self._sim.loop_time - at < 10.0] + [self._sim.loop_time] * made
         self._made[row.uid] = recent
-        if len(recent) > 8 * (spec.replicas + 1) + 20:
+        if len(recent) > 6 * (spec.replicas + 1) + 12:
             self._broken("instances are made without backoff", f"{row.name}: {len(recent)} in 10 s")
 
     def _keeps_what_is_retained(self, row: ObjectRow, plan: Plan) -> None:

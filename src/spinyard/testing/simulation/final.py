@@ -49,7 +49,7 @@ class Final:
         digests = {child.digest for child in right}
         if sort == "serve" and digests - {spec.template_digest}:
             out.append(f"{name} has instances of other templates: {digests}")
-        if any(self._sim.users.sorts[digest] != "serve" for digest in digests):  # type: ignore[index]
+        if any(self._sim.users.sorts[digest] != "serve" for digest in digests):
             out.append(f"{name} serves what cannot serve")
         if any(child.created_at < spec.restarted_at for child in right) and not self._sim.jumped:
             out.append(f"{name} has instances from before its restart")

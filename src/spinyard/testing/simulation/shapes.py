@@ -38,7 +38,7 @@ def template(chance: Chance, sort: str, version: int) -> TemplateSpec:
         for name, scope in (("own", DirectoryScope.SPIN), ("shared", DirectoryScope.SERVICE))
         if chance.happens(0.4)
     )
-    probe = PROBE if chance.happens(0.8) else None
+    probe = PROBE if chance.happens(0.8) or sort == "never" else None
     return TemplateSpec(
         command=command,
         ports=tuple(Port(name) for name in ("http", "admin")[: 1 + chance.below(2)]),

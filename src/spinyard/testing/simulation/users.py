@@ -61,7 +61,7 @@ class Users:
         return any(f'"good":"{digest}"' in status for digest in good)
 
     def _create(self, name: str, chance: Chance) -> None:
-        made = self._template(chance, "serve" if chance.happens(0.8) else chance.choose(SORTS))
+        made = self._template(chance, "serve" if chance.happens(0.6) else chance.choose(SORTS))
         spec = shapes.service(chance, name, digest_of(made))
         self._insert(Kind.SERVICE, name, spec, made)
 
