@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 import uvloop
 
@@ -43,7 +44,7 @@ def measure(scale: Scale) -> Measured:
     )  # fmt: skip
 
 
-def _in_a_process(spins: int, seconds: float) -> dict[str, float | list[float]] | dict[str, object]:
+def _in_a_process(spins: int, seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.rows.n7", str(spins), str(seconds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 240, check=False)
     if done.returncode:
