@@ -57,7 +57,8 @@ class Stage:
             start_new_session=True,  # Ctrl-C is for the demo; it ends what it started itself
         )
         if done.returncode:
-            raise BrokenPromise(f"spinyard {' '.join(words)}: exit code {done.returncode}\n{done.stderr}{done.stdout}")
+            said = done.stderr or done.stdout
+            raise BrokenPromise(f"spinyard {' '.join(words)}: exit code {done.returncode}\n{said}")
         return done.stdout
 
     def environment(self) -> dict[str, str]:
