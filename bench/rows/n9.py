@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 from bench.home import ROOT, TINY, Home, environment, first_200, host_of, running_home, service, stop, wait_for
 from bench.measured import Measured, Scale, figures
 from spinyard.errors import SpinyardError
@@ -25,15 +27,19 @@ SPINS = {Scale.QUICK: 100, Scale.NORMAL: 1_000, Scale.FULL: 1_000}
 KILLS = {Scale.QUICK: 1, Scale.NORMAL: 3, Scale.FULL: 10}
 FLOOR, AIM = 5.0, 2.0
 RATE = 100.0
+CROWD = ("sleep", "1000001")
 
 
 def measure(scale: Scale) -> Measured:
     with running_home() as home, tempfile.TemporaryDirectory() as folder:
         client = home.client
         client.apply([service("front", TINY, replicas=2)])
-        client.apply([service("crowd", ("sleep", "1000000"), replicas=SPINS[scale], routed=False)])
+        began = time.perf_counter()
+        client.apply([service("crowd", CROWD, replicas=SPINS[scale], routed=False)])
         first_200(home.gateway, "/", host_of("front"))
-        filled = wait_for("all spins are up", lambda: _ready(home) >= SPINS[scale], 300, 0.5)
+        wait_for("all spins are up", lambda: _ready(home) >= SPINS[scale], 300, 0.5)
+        filled, processes = time.perf_counter() - began, _sleepers()
+        assert processes >= SPINS[scale], f"only {processes} of {SPINS[scale]} processes are on the machine"
         mix = Mix(requests=[MixEntry(path="/"), MixEntry(path="/", method="POST", body="x" * 100)])
         load = LoadProcess(
             LoadSpec(f"http://{home.gateway}", RATE, 600, mix, host=host_of("front")), Path(folder) / "load.json"
@@ -59,13 +65,18 @@ def measure(scale: Scale) -> Measured:
         aim=AIM,
         ok=ours.max <= FLOOR and result.totals.failed == 0,
         notes={"spins": SPINS[scale], "api_again_s": [round(one, 2) for one in api], "requests": result.totals.sent,
-               "data_plane_errors": result.totals.failed, "filled_s": round(filled, 1)},
+               "data_plane_errors": result.totals.failed, "filled_s": round(filled, 1), "processes": processes},
     )  # fmt: skip
 
 
 def _ready(home: Home) -> int:
     status = home.client.get("Service", "default", "crowd")["status"]
     return int(status.get("readyReplicas", status.get("ready", 0)))
+
+
+def _sleepers() -> int:
+    """Counted on the machine itself, not asked of Spinyard."""
+    return sum(tuple(process.info["cmdline"] or ()) == CROWD for process in psutil.process_iter(["cmdline"]))
 
 
 def _kill(home: Home, name: str) -> tuple[float, float]:
