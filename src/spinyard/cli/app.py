@@ -34,6 +34,10 @@ COMMANDS: Final = (
     ("logs", "logs:logs", "Output of a spin, or of all spins of a service.", "Look"),
     ("events", "events:events", "What happened, in order.", "Look"),
     ("exec", "operate:execute", "Run a command beside a spin, with its environment.", "Look"),
+    ("claim", "claim:claim", "Take an instance of a pool: its address, at once when one is warm.", "Pools"),
+    ("renew", "claim:renew", "Keep a claim longer.", "Pools"),
+    ("release", "claim:release", "Give a claim up; its instance goes.", "Pools"),
+    ("run", "claim:run", "Run one command in an instance of a pool, and give it up.", "Pools"),
     ("doctor", "care:doctor", "Check this machine and this home.", "Care"),
     ("orphans", "care:orphans", "What carries our tag and nobody wants.", "Care"),
     ("gc", "care:gc", "Remove orphans.", "Care"),
@@ -44,7 +48,7 @@ COMMANDS: Final = (
     ("version", "about:version", "Versions of this program and of the server.", "About"),
 )
 
-_GROUPS: Final = ("Run", "Change", "Look", "Care", "About")
+_GROUPS: Final = ("Run", "Change", "Look", "Pools", "Care", "About")
 _HIDDEN: Final = (("server-process", "server:server_process"),)
 
 

@@ -110,7 +110,7 @@ class leaving:
 
 
 def spins_of(client: Client, item: Json) -> list[Json]:
-    if item.get("kind") not in ("Service", "Job"):
+    if item.get("kind") not in ("Service", "Job", "WarmPool", "Claim"):
         return []
     spins = client.list("Spin", item["metadata"]["namespace"], owner=item["metadata"]["uid"])["items"]
     return [spin for spin in spins if state_of(spin) != "terminated"]
@@ -130,7 +130,9 @@ class _Arrival:
                 self._verdicts[uid] = verdict(item)
             decided = self._verdicts[uid]
             word = {Verdict.DONE: _done_word(item), Verdict.FAILED: "failed"}.get(decided, "")
-            groups.append(Group(item, spins_of(self._client, item) if item["kind"] == "Service" else (), word))
+            groups.append(
+                Group(item, spins_of(self._client, item) if item["kind"] in ("Service", "WarmPool") else (), word)
+            )
         waiting = sum(one is Verdict.WAITING for one in self._verdicts.values())
         shown.show(Scene("waiting" if waiting else "ready", groups))
         return not waiting
@@ -152,4 +154,6 @@ class _Arrival:
 
 
 def _done_word(item: Json) -> str:
-    return {"Job": "succeeded", "Template": "stored"}.get(str(item["kind"]), "available")
+    return {"Job": "succeeded", "Template": "stored", "WarmPool": "warm", "Claim": "ready"}.get(
+        str(item["kind"]), "available"
+    )

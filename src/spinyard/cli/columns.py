@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from spinyard.cli.output import dig, state_of
-from spinyard.cli.words import age
+from spinyard.cli.streams import is_utf8
+from spinyard.cli.words import age, duration, epoch_of
 
 Json = Mapping[str, Any]
 Column = tuple[str, Callable[[Json, float], str]]
@@ -60,6 +62,45 @@ def _ports(item: Json, _now: float) -> str:
     return ",".join(f"{name}:{number}" for name, number in ports.items()) if isinstance(ports, Mapping) else ""
 
 
+def _of(count: object, whole: object) -> str:
+    return f"{count or 0}/{whole or 0}"
+
+
+def hit_rate(item: Json) -> str:
+    """Of the claims of the last hour, those that found a warm member. `stats` is what `get` adds."""
+    rate = dig(item, "stats", "hitRate")
+    return f"{rate:.0%}" if isinstance(rate, int | float) else ""
+
+
+def picture(item: Json) -> str:
+    """A bar for every five minutes of the last hour, the newest at the right; a dot where nobody claimed."""
+    steps = dig(item, "stats", "steps") or ()
+    totals = [sum(step.get(word, 0) for word in ("warm", "cold", "failed", "waiting")) for step in steps]
+    most = max(totals, default=0)
+    if not most:
+        return ""
+    bars, none = ("▁▂▃▄▅▆▇█", "·") if is_utf8(sys.stdout) else ("12345678", ".")
+    return "".join(bars[(count * len(bars) - 1) // most] if count else none for count in totals)
+
+
+def _longest(item: Json, field: str) -> str:
+    members = dig(item, "stats", "members") or ()
+    seconds = [member[field] for member in members]
+    return duration(max(seconds)) if seconds else ""
+
+
+def _left(item: Json, now: float) -> str:
+    at = epoch_of(dig(item, "status", "expiresAt"))
+    return "" if at is None else duration(at - now)
+
+
+def _claim_url(item: Json) -> str:
+    place = dig(item, "status", "placeInQueue")
+    if place:
+        return f"place {place} in the queue"
+    return str(dig(item, "status", "member", "url") or why(item))
+
+
 _NAME: Final[Column] = ("NAME", _text("metadata", "name"))
 _STATE: Final[Column] = ("STATE", lambda item, _now: state_of(item))
 _AGE: Final[Column] = ("AGE", lambda item, now: age(dig(item, "metadata", "creationTimestamp"), now))
@@ -74,6 +115,26 @@ _NARROW: Final[Mapping[str, Sequence[Column]]] = {
         ("HOSTS", lambda i, _n: hosts(i)),
     ),
     "Spin": (_NAME, _STATE, ("SERVICE", _owner), _AGE, _WHY),
+    "WarmPool": (
+        _NAME,
+        _STATE,
+        ("WARM", lambda item, _now: _of(dig(item, "status", "warm"), dig(item, "status", "min"))),
+        ("HELD", lambda item, _now: _of(dig(item, "status", "held"), dig(item, "status", "max"))),
+        ("WAITING", _text("status", "waiting")),
+        ("HITS", lambda item, _now: hit_rate(item)),
+        ("IDLE", lambda item, _now: _longest(item, "idleSeconds")),
+        ("AGE", _AGE[1]),
+        ("LAST HOUR", lambda item, _now: picture(item)),
+    ),
+    "Claim": (
+        _NAME,
+        _STATE,
+        ("POOL", _text("spec", "pool")),
+        ("MEMBER", _text("status", "member", "name")),
+        _AGE,
+        ("LEFT", lambda item, now: _left(item, now)),
+        ("URL", lambda item, _now: _claim_url(item)),
+    ),
     "Job": (_NAME, _STATE, ("OUTCOME", _text("status", "outcome")), _AGE, _WHY),
     "Template": (_NAME, _AGE, ("DIGEST", _text("spec", "templateDigest"))),
 }
@@ -81,6 +142,13 @@ _WIDE: Final[Mapping[str, Sequence[Column]]] = {
     "Service": (("OWNER", _text("spec", "owner")), ("UID", _text("metadata", "uid")), _WHY),
     "Spin": (("PORTS", _ports), ("UID", _text("metadata", "uid")), _WHY),
     "Job": (("OWNER", _text("spec", "owner")), ("UID", _text("metadata", "uid")), _WHY),
+    "WarmPool": (
+        ("OLDEST", lambda item, _now: _longest(item, "ageSeconds")),
+        ("OWNER", _text("spec", "owner")),
+        ("UID", _text("metadata", "uid")),
+        _WHY,
+    ),
+    "Claim": (("OWNER", _text("spec", "owner")), ("UID", _text("metadata", "uid")), _WHY),
     "Template": (("UID", _text("metadata", "uid")),),
 }
 

@@ -7,10 +7,17 @@ from typing import Final
 
 from spinyard.cli.exits import Usage
 
-KINDS: Final = ("Service", "Spin", "Job", "Template")
+KINDS: Final = ("Service", "Spin", "Job", "WarmPool", "Claim", "Template")
 """in the order in which `all` shows them"""
 
-PLURAL: Final = {"Service": "services", "Spin": "spins", "Job": "jobs", "Template": "templates"}
+PLURAL: Final = {
+    "Service": "services",
+    "Spin": "spins",
+    "Job": "jobs",
+    "WarmPool": "warmpools",
+    "Claim": "claims",
+    "Template": "templates",
+}
 SINGULAR: Final = {kind: kind.lower() for kind in KINDS}
 
 _WORDS: Final = {
@@ -19,13 +26,16 @@ _WORDS: Final = {
     "svc": "Service",
     "sp": "Spin",
     "tpl": "Template",
+    "pools": "WarmPool",
+    "pool": "WarmPool",
+    "wp": "WarmPool",
 }
 
 
 def kinds_of(word: str) -> tuple[str, ...]:
-    """One kind, or for `all` those that run: Service, Spin, Job."""
+    """One kind, or for `all` those that run: all but Template."""
     if word.lower() == "all":
-        return ("Service", "Spin", "Job")
+        return tuple(kind for kind in KINDS if kind != "Template")
     return (kind_of(word),)
 
 
@@ -34,7 +44,9 @@ def kind_of(word: str) -> str:
     if kind is None:
         near = get_close_matches(word.lower(), [*_WORDS, "all"], n=1)
         hint = (
-            f"did you mean {near[0]}?" if near else f"kinds are {', '.join(PLURAL.values())} (short: svc, sp, job, tpl)"
+            f"did you mean {near[0]}?"
+            if near
+            else f"kinds are {', '.join(PLURAL.values())} (short: svc, sp, job, pool, claim, tpl)"
         )
         raise Usage(f"unknown kind {word!r}", next_step=hint)
     return kind

@@ -137,7 +137,7 @@ def _published(manifests: Sequence[Manifest], text: str, namespace: str) -> list
         is_given = len(given) != len(manifests) or given[index]
         meta = {"name": manifest.name, "namespace": manifest.namespace if is_given else namespace}
         more = {"labels": dict(manifest.labels), "annotations": dict(manifest.annotations)}
-        template = manifest.templates.get(manifest.spec.template_digest)
+        template = next(iter(manifest.templates.values()), None)
         out.append(to_json(manifest.kind, {**meta, **more}, manifest.spec, template))
     return out
 

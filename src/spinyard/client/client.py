@@ -117,6 +117,22 @@ class Client:
     def restart(self, namespace: str, name: str, *, key: str = "") -> Json:
         return self._json("POST", _path("Service", namespace, name) + "/restart", key=key)
 
+    def claim(
+        self, namespace: str, pool: str, body: Json | None = None, *, wait_seconds: float = 0.0, key: str = ""
+    ) -> Json:
+        """`body`: name, labels, owner, env, files, ttl, wait. Answers when the claim is ready or has failed, or after
+        `wait_seconds` (at most 60)."""
+        query = {"wait": f"{min(wait_seconds, 60.0):g}" if wait_seconds else None}
+        path = _path("WarmPool", namespace, pool) + "/claims"
+        return self._json("POST", path, query=query, body=body or {}, key=key, timeout_seconds=wait_seconds + 15.0)
+
+    def renew(self, namespace: str, claim: str, ttl: float | str | None, *, key: str = "") -> Json:
+        return self._json("POST", _path("Claim", namespace, claim) + "/renew", body={"ttl": ttl}, key=key)
+
+    def pool_stats(self, namespace: str, pool: str) -> Json:
+        """Claims of the last hour by five minutes, and the age of warm members."""
+        return self._json("GET", _path("WarmPool", namespace, pool) + "/stats")
+
     def execute(self, namespace: str, spin: str, command: Sequence[str], *, timeout_seconds: float) -> Json:
         body = {"command": list(command), "timeoutSeconds": timeout_seconds}
         path = _path("Spin", namespace, spin) + "/exec"
@@ -213,7 +229,14 @@ class Client:
         return {**first, "items": items, "metadata": {"continue": "", "resourceVersion": version}}
 
 
-_PLURALS = {"Service": "services", "Job": "jobs", "Template": "templates", "Spin": "spins"}
+_PLURALS = {
+    "Service": "services",
+    "Job": "jobs",
+    "Template": "templates",
+    "Spin": "spins",
+    "WarmPool": "warmpools",
+    "Claim": "claims",
+}
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 

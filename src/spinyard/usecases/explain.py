@@ -60,6 +60,8 @@ def explain(facts: Facts) -> Explanation:
     error_class, message = _trouble(facts)
     if error_class is not None:
         who, next_step = _ADVICE.get(error_class, _ADVICE[ErrorClass.INTERNAL])
+        if facts.found.stored.row.kind is Kind.CLAIM:
+            next_step += " Then release this claim, and claim anew."
         cause = f"{error_class}: {_first_line(message)}" if message else str(error_class)
         return _explanation(facts, cause, who, next_step, message)
     if facts.waits_for:
@@ -83,6 +85,9 @@ def _trouble(facts: Facts) -> tuple[ErrorClass | None, str]:
         (stored.reason, stored.why),
     ):
         error_class = _error_class(text)
+        if error_class is ErrorClass.INSTANCE_LOST and facts.failures:
+            # A claim lost its instance: why that one went is what matters.
+            error_class = _error_class(facts.failures[0].outcome) or error_class
         if error_class is not None:
             return error_class, message or stored.why
     if not facts.failures:

@@ -54,7 +54,8 @@ def refuse_claimed(tx: Transaction, deletions: Sequence[StoredObject]) -> None:
         if found.row.kind is not Kind.WARM_POOL:
             continue
         claims = tx.select(Kind.CLAIM, owner_uid=found.row.uid)
-        users = [c for c in claims if c.row.delete_at is None and c.row.uid not in going]
+        # A claim that failed has nothing, and is kept only to be read.
+        users = [c for c in claims if c.row.delete_at is None and c.row.state != "failed" and c.row.uid not in going]
         if users:
             names = [c.row.name for c in users]
             more = " and others" if len(names) > 5 else ""

@@ -103,7 +103,7 @@ def _one(words: tuple[str, ...]) -> tuple[str, str]:
 def _find(client: Client, namespace: str, words: tuple[str, ...]) -> tuple[str, str]:
     if len(words) != 1 or "/" in words[0]:
         return _one(words)
-    for kind in ("Service", "Job", "Spin", "Template"):
+    for kind in ("Service", "Job", "WarmPool", "Claim", "Spin", "Template"):
         try:
             client.get(kind, namespace, words[0], finished=True)
         except NotFound:

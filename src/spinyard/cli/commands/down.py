@@ -30,14 +30,15 @@ from spinyard.cli.start import (
 )
 from spinyard.cli.words import counted, seconds_of
 from spinyard.client import Client, read_server_file
-from spinyard.errors import NotFound, SpinyardError
+from spinyard.errors import Conflict, NotFound, SpinyardError
 from spinyard.settings import Settings
 
 Json = dict[str, Any]
 
 SERVER_GRACE_SECONDS = 20.0
 ENVOY_GRACE_SECONDS = 10.0
-OWNERS = ("Service", "Job", "Template")
+OWNERS = ("Claim", "Service", "Job", "WarmPool", "Template")
+"""in the order in which they are asked to go: a pool goes when its claims do"""
 
 
 def down(
@@ -144,7 +145,8 @@ class _Sweep:
             return
         try:
             self._client.delete(item["kind"], meta["namespace"], meta["name"], key=f"down-{meta['uid']}")
-        except NotFound:
+        except (NotFound, Conflict):
+            # A pool that is claimed from at this moment is asked again.
             return
         self._asked.add(str(meta["uid"]))
 

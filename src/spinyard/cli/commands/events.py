@@ -35,7 +35,7 @@ def events(
         kind, name = target(words)[0]
         uid = str(client.get(kind, scope.namespace, name, finished=True)["metadata"]["uid"])
         involved, namespace = uid, ""
-        owner, owner_name = (uid, name) if kind in ("Service", "Job") else ("", "")
+        owner, owner_name = (uid, name) if kind in ("Service", "Job", "WarmPool", "Claim") else ("", "")
     limit = max(1, min(tail, 200))
     past = client.events(involved=involved, namespace=namespace, limit=limit, newest=True)["items"]
     if owner:

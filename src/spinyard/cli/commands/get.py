@@ -15,6 +15,7 @@ from spinyard.cli.output import list_of, print_data, reference
 from spinyard.cli.table import print_table
 from spinyard.client import Client
 from spinyard.clock import SystemClock
+from spinyard.errors import NotFound
 
 Json = dict[str, Any]
 
@@ -30,7 +31,7 @@ def get(
     common: Common = COMMON,
     scope: Scope = SCOPE,
 ) -> int:
-    """Show objects: services (svc), spins (sp), jobs, templates (tpl), all."""
+    """Show objects: services (svc), spins (sp), jobs, pools, claims, templates (tpl), all."""
     if not words:
         raise Usage("which kind? for example: spinyard get services")
     client = common.client()
@@ -48,10 +49,9 @@ def get(
     version = str((pages[0].get("metadata") or {}).get("resourceVersion", "")) if len(pages) == 1 else ""
     if common.is_data:
         print_data(list_of(items, version), common.output)
-    else:
-        _show(
-            items, common.output, all_namespaces, kinds, "in any namespace" if namespace is None else "in " + namespace
-        )
+        return Exit.OK
+    items = with_stats(client, items, common)
+    _show(items, common.output, all_namespaces, kinds, "in any namespace" if namespace is None else "in " + namespace)
     return Exit.OK
 
 
@@ -85,8 +85,23 @@ def _named(
     if common.is_data:
         print_data(items[0] if len(items) == 1 else list_of(items), common.output)
     else:
+        items = with_stats(client, items, common)
         _show(items, common.output, False, tuple(dict.fromkeys(kind for kind, _ in targets)), "")
     return Exit.OK
+
+
+def with_stats(client: Client, items: Sequence[Json], common: Common) -> list[Json]:
+    """Pools with how they did in the last hour, as columns show it."""
+    if common.output == "name":
+        return list(items)
+    return [{**item, "stats": _stats(client, item)} if item["kind"] == "WarmPool" else item for item in items]
+
+
+def _stats(client: Client, item: Json) -> Json:
+    try:
+        return client.pool_stats(item["metadata"]["namespace"], item["metadata"]["name"])
+    except NotFound:
+        return {}
 
 
 def _with_kind(item: Json, kind: str) -> Json:

@@ -53,7 +53,7 @@ def logs(
 def _find(client: Client, namespace: str, name: str) -> tuple[str, str, str]:
     """(kind, uid, name). Of a bare name: the service, else the job, else the spin of that name."""
     word, slash, rest = name.partition("/")
-    for kind in (kind_of(word),) if slash else ("Service", "Job", "Spin"):
+    for kind in (kind_of(word),) if slash else ("Service", "Job", "WarmPool", "Claim", "Spin"):
         try:
             found = client.get(kind, namespace, rest or name, finished=True)
         except NotFound:
