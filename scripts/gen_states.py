@@ -10,11 +10,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from spinyard.core.machine import Machine
+from spinyard.spin.claim.status import TRANSITIONS as CLAIM
 from spinyard.spin.job.status import TRANSITIONS as JOB
+from spinyard.spin.pool.status import TRANSITIONS as POOL
 from spinyard.spin.service.status import TRANSITIONS as SERVICE
 from spinyard.spin.status import TRANSITIONS as SPIN
 
-MACHINES = {"spin": SPIN, "service": SERVICE, "job": JOB}
+MACHINES = {"spin": SPIN, "service": SERVICE, "job": JOB, "pool": POOL, "claim": CLAIM}
 
 
 def page(machine: Machine) -> str:

@@ -415,9 +415,8 @@ MUTATIONS: dict[str, Mutation] = {
         endpoint_never_asked_again,
     )
 }
-
-# Not in the gate, for no seed found them yet: `lost_wake_up` (a service looks again by itself within seconds, so it is only
-# slower) and `lost_route_change` (found once, by seed 150 of an earlier scenario).
+# Not in the gate, for no seed found them yet: `lost_wake_up` (a service looks again by itself in seconds: only slower)
+# and `lost_route_change` (found once, by seed 150 of an earlier scenario).
 
 FIRST_SEED = {
     "no_compare_and_set": 4,

@@ -20,8 +20,8 @@ SEEDS_CPU_SECONDS = 75.0
 MUTATION_SEEDS = 60
 """a planted bug must be found within so many"""
 
-# Reached in tens of thousands of seeds and not in every hundred, or refused by the fake of another fault first.
-RARE = frozenset({"Spin:leaked", "event:Leaked", "event:Stuck", "zombie-call", "fault:probe:error"})
+NOT_SIMULATED = frozenset({"Spin:warm"})
+"""warm pools and claims have no users in the simulation yet (docs/LIMITS.md)"""
 
 
 @pytest.mark.timeout(400)
@@ -41,7 +41,7 @@ def test_everything_holds_in_every_seed_and_every_fault_and_state_is_reached() -
     wanted |= {f"fault:{name}" for name, _ in RATES if ":" in name} | {f"step:{what}" for what in DISTURBANCES + USER}
     wanted |= {f"event:{reason}" for reason in ("RolledBack", "CrashLoopBackOff", "DrainDeadline", "Stuck", "Leaked")}
     wanted |= {"fault:disk", "crash", "takeover", "stale", "refused", "orphan-removed", "zombie-call"}
-    assert wanted - reached - RARE == set()
+    assert wanted - reached - NOT_SIMULATED == set()
 
 
 def test_a_seed_gives_the_same_run_again() -> None:
