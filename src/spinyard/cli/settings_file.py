@@ -106,8 +106,10 @@ def make_home(home: Path) -> None:
         if home.stat().st_uid == os.geteuid() and home.stat().st_mode & 0o077:
             home.chmod(0o700)
         probe = home / "run" / f".writable-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x")  # a full disk still takes an empty file
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as cause:
         raise home_not_writable(home, cause) from cause
 

@@ -57,7 +57,7 @@ After=network.target
 
 [Service]
 ExecStart="{_quoted(python)}" -m spinyard.keeper --home "{_quoted(str(home))}"
-Environment="PATH={_quoted(path)}"
+Environment="PATH={_quoted(path).replace("$$", "$")}"
 Restart=always
 RestartSec=1
 KillMode=process
@@ -73,5 +73,5 @@ def _escaped(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Inside double quotes of a unit file: `%` and `$` are expanded there too."""
+    """Inside double quotes of ExecStart in a unit file: `%` and `$` are expanded there (in Environment only `%`)."""
     return _escaped(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
