@@ -21,7 +21,7 @@ MUTATION_SEEDS = 60
 """a planted bug must be found within so many"""
 
 NOT_SIMULATED = frozenset({"Spin:warm"})
-"""warm pools and claims have no users in the simulation yet (docs/LIMITS.md)"""
+"""warm pools and claims have no users in the simulation yet"""
 
 
 @pytest.mark.timeout(400)
