@@ -12,6 +12,7 @@ from starlette.requests import Request
 from spinyard.api.deps import ApiDeps
 from spinyard.api.parse import parse_actor, parse_if_match, parse_key
 from spinyard.api.render import object_json
+from spinyard.api.together import Together
 from spinyard.core.ids import Uid
 from spinyard.errors import InvalidInput, NotFound
 from spinyard.ports.store import StoredObject, Transaction
@@ -43,6 +44,7 @@ class Calls:
         self.deps = deps
         self._gateway: str | None = None
         self._waiting = 0
+        self._together = Together(deps)
 
     def shown(self, found: ObjectView) -> dict[str, Any]:
         """As published, with the addresses that only this server knows."""
@@ -58,15 +60,14 @@ class Calls:
         """One transaction with the key's record; wakes the engine afterwards."""
         caller = caller_of(request)
         use = await key_use(request)
-        now = self.deps.clock.now()
 
         def once_and_view(tx: Transaction) -> Changed:
             done = once(tx, use, lambda inner: _done(work(inner, caller)))
-            stored = tx.find_uid(done.uid) if done.uid else None
+            stored = done.stored or (tx.find_uid(done.uid) if done.uid else None)
             found = view(tx, stored) if stored else None
             return Changed(found, done.created, done.replayed, done.response, done.uid)
 
-        changed = await self.deps.run_write(lambda: self.deps.store.transact(once_and_view, now=now))
+        changed: Changed = await self._together.change(once_and_view)
         if not changed.replayed:
             self.deps.hint()
         return changed
@@ -115,7 +116,7 @@ async def json_body(request: Request) -> Any:
 
 
 def _done(result: StoredObject | Done) -> Done:
-    return result if isinstance(result, Done) else Done(result.row.uid)
+    return result if isinstance(result, Done) else Done(result.row.uid, stored=result)
 
 
 def _get_uid(tx: Transaction, uid: Uid) -> ObjectView:

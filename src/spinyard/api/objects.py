@@ -243,7 +243,7 @@ def done_with(stored: StoredObject, *, created: bool = False) -> Done:
         "metadata": {"namespace": row.namespace, "name": row.name, "uid": row.uid},
         "status": {"state": "pruned"},
     }
-    return Done(row.uid, msgspec.json.encode(identity), created=created)
+    return Done(row.uid, msgspec.json.encode(identity), created=created, stored=stored)
 
 
 async def answer_changed(

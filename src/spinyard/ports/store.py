@@ -131,7 +131,8 @@ class Transaction(Protocol):
     def now(self) -> float: ...
 
     def find(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
-        """The live (not finished) object of that name, or else None."""
+        """The live (not finished) object of that name, or else None. Like all here but `find_uid` and `update` without
+        its resources and reservations."""
         ...
 
     def find_uid(self, uid: Uid) -> StoredObject | None: ...
@@ -289,6 +290,11 @@ class Store(Protocol):
 
     def transact(self, work: Callable[[Transaction], T], *, now: float) -> T:
         """*write*. Runs `work` in one transaction; an exception rolls all of it back."""
+        ...
+
+    def transact_many(self, works: Sequence[Callable[[Transaction], T]], *, now: float) -> Sequence[T]:
+        """*write*. All of them in one durable transaction, each with a commit_seq of its own; an exception of any rolls
+        all of it back, so that they can be tried one by one."""
         ...
 
     def read(self, work: Callable[[Transaction], T], *, now: float) -> T:

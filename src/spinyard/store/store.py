@@ -145,9 +145,12 @@ class SqlStore:
     # -- use cases -----------------------------------------------------------------------------------------------------
 
     def transact(self, work: Callable[[Transaction], T], *, now: float) -> T:
+        return self.transact_many([work], now=now)[0]
+
+    def transact_many(self, works: Sequence[Callable[[Transaction], T]], *, now: float) -> Sequence[T]:
         try:
             with self._sessions.write() as connection:
-                return work(self._transaction(connection, now, writable=True))
+                return [work(self._transaction(connection, now, writable=True)) for work in works]
         except sa.exc.SQLAlchemyError as error:
             if not is_poison(error):
                 raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.plan import BindMember
+from spinyard.core.plan import BindMember, Reservation, Resource
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 from spinyard.errors import Conflict, InvalidInput, KeyReused, NotFound, SystemFailure
 from spinyard.ports.store import KeyRecord, NewObject, StoredObject
@@ -27,6 +27,14 @@ from spinyard.store.schema import events, keys, labels, objects, resources, sequ
 
 _STORED = [objects.c[name] for name in STORED_COLUMNS.split(", ")]
 PAGE_MAX = 10_000
+
+
+class About(NamedTuple):
+    kind: str
+    namespace: str
+    name: str
+    owner_uid: str | None
+    state: str
 
 
 class SqlTransaction:
@@ -61,7 +69,7 @@ class SqlTransaction:
     def find(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
         c = objects.c
         where = (c.kind == str(kind), c.namespace == namespace, c.name == name, c.finished == 0)
-        return next(iter(self._load(sa.select(*_STORED).where(*where))), None)
+        return next(iter(self._load(sa.select(*_STORED).where(*where), whole=False)), None)
 
     def find_uid(self, uid: Uid) -> StoredObject | None:
         return next(iter(self._load(sa.select(*_STORED).where(objects.c.uid == uid))), None)
@@ -95,7 +103,7 @@ class SqlTransaction:
                     f"not a place in a list: {after!r}", next_step="use the `continue` value of the page before"
                 )
             query = query.where(sa.tuple_(c.namespace, c.name, c.uid) > sa.tuple_(*parts))
-        return self._load(query.order_by(c.namespace, c.name, c.uid).limit(min(limit, PAGE_MAX)))
+        return self._load(query.order_by(c.namespace, c.name, c.uid).limit(min(limit, PAGE_MAX)), whole=False)
 
     def changed(
         self, kind: Kind, *, namespace: str | None = None, after: tuple[int, str], limit: int = 200
@@ -104,7 +112,7 @@ class SqlTransaction:
         query = sa.select(*_STORED).where(c.kind == str(kind), sa.tuple_(c.commit_seq, c.uid) > sa.tuple_(*after))
         if namespace is not None:
             query = query.where(c.namespace == namespace)
-        return self._load(query.order_by(c.commit_seq, c.uid).limit(min(limit, PAGE_MAX)))
+        return self._load(query.order_by(c.commit_seq, c.uid).limit(min(limit, PAGE_MAX)), whole=False)
 
     def template(self, digest: Digest) -> TemplateSpec | None:
         return self._cache.get(self._connection, digest)
@@ -153,9 +161,11 @@ class SqlTransaction:
                 commit_seq=seq,
             )
         )
-        self._put_labels(new.uid, new.labels)
-        self.event(new.uid, "Normal", "Created", why, actor=actor)
-        return self._get(new.uid)
+        if new.labels:
+            self._put_labels(new.uid, new.labels)
+        about = About(str(new.kind), new.namespace, new.name, new.owner_uid, new.state)
+        self._write_event(new.uid, about, "Normal", "Created", why, actor)
+        return self._load(sa.select(*_STORED).where(objects.c.uid == new.uid), whole=False)[0]
 
     def update(
         self,
@@ -242,7 +252,8 @@ class SqlTransaction:
             return None
         # The pool counts one less now, and fills up again.
         self._connection.execute(self._statements.wake, {"uids": json_text([change.pool]), "now": self._now})
-        self._tell(Uid(bound.uid), "Normal", "Claimed", f"claimed by {change.part.claim_name}", "claim")
+        about = About(bound.kind, bound.namespace, bound.name, claim, bound.state)
+        self._write_event(Uid(bound.uid), about, "Normal", "Claimed", f"claimed by {change.part.claim_name}", "claim")
         return Uid(bound.uid)
 
     def claims_ahead(self, claim: Uid) -> int:
@@ -287,11 +298,14 @@ class SqlTransaction:
             raise _not_found(uid)
         return found
 
-    def _load(self, query: sa.Select[Any]) -> list[StoredObject]:
+    def _load(self, query: sa.Select[Any], *, whole: bool = True) -> list[StoredObject]:
         records = self._connection.execute(query).all()
         if not records:
             return []
-        kept, reserved, _ = load_attached(self._connection, self._statements, [record[0] for record in records])
+        kept: Mapping[str, list[Resource]] = {}
+        reserved: Mapping[str, list[Reservation]] = {}
+        if whole:
+            kept, reserved, _ = load_attached(self._connection, self._statements, [record[0] for record in records])
         found = self._cache.find(self._connection, (record[15] for record in records))
         out = []
         for record in records:
@@ -316,6 +330,10 @@ class SqlTransaction:
         about = self._connection.execute(query).one_or_none()
         if about is None:
             return False
+        self._write_event(uid, About(*about), type, reason, message, actor)
+        return True
+
+    def _write_event(self, uid: Uid, about: About, type: str, reason: str, message: str, actor: str) -> None:
         self._connection.execute(
             events.insert().values(
                 commit_seq=self._seq,
@@ -334,7 +352,6 @@ class SqlTransaction:
             )
         )
         self._index += 1
-        return True
 
 
 def _uids_labelled(key: str, value: str) -> sa.Select[tuple[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spinyard.core.ids import Uid
 from spinyard.errors import KeyReused
-from spinyard.ports.store import KeyRecord, Transaction
+from spinyard.ports.store import KeyRecord, StoredObject, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class Done:
     response: bytes = b""
     created: bool = False
     replayed: bool = False
+    stored: StoredObject | None = None
+    """the object as this transaction left it"""
 
 
 def fingerprint(method: str, path: str, query: str, body: bytes) -> str:
