@@ -22,8 +22,12 @@ UNROUTE_SECONDS = 2.0
 def draining(s: Snapshot) -> Plan:
     """The instance is stopped only when the data plane said that it is out and that nothing is under way."""
     deadline = s.template.drain_timeout_seconds
+    row = s.resource(s.process_key)
     match s.process:
-        case Absent() | Present(facts=ProcessFacts(running=False)):
+        case Present(facts=ProcessFacts(running=False)):
+            return drained(s, "its program has ended while it drained", ())
+        case Absent() if row is None or row.gone_after_seconds <= 0:
+            # Where observations lag, one Absent proves nothing, and requests may be under way.
             return drained(s, "its program has ended while it drained", ())
         case _:
             pass
