@@ -15,7 +15,14 @@ from urllib.parse import parse_qsl, urlsplit
 Json = dict[str, Any]
 
 TOKEN = "stub-token"
-KINDS = {"services": "Service", "jobs": "Job", "templates": "Template", "spins": "Spin"}
+KINDS = {
+    "services": "Service",
+    "jobs": "Job",
+    "templates": "Template",
+    "spins": "Spin",
+    "warmpools": "WarmPool",
+    "claims": "Claim",
+}
 
 
 def make_object(kind: str, name: str, *, namespace: str = "default", spec: Json | None = None, **status: Any) -> Json:
