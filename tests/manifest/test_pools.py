@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -21,6 +23,7 @@ from spinyard.core.spec import (
     digest_of,
 )
 from spinyard.manifest import from_json, load, schema, to_json, to_yaml
+from spinyard.manifest.pool_shapes import WarmPoolSpecShape
 
 TEMPLATE = TemplateSpec(command=("run",), ports=(Port("http"), Port("admin")))
 POOLS = {
@@ -144,3 +147,16 @@ def test_a_wrong_claim_is_told_where(spec: dict[str, Any], path: str, code: str)
 def read(kind: str, spec: dict[str, Any]) -> Any:
     whole = {"apiVersion": "spinyard.dev/v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec}
     return load(yaml.safe_dump(whole))
+
+
+def test_what_docs_and_examples_show_is_right() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "pools.md").read_text()
+    example = (root / "examples" / "pool.yaml").read_text()
+    blocks = [block for block in re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S) if "kind:" in block]
+    assert blocks[0] == example
+    for block in blocks:
+        manifests, problems = load(block, base_dir="/x")
+        assert (problems, len(manifests)) == ([], 1)
+    names = {info.alias or name for name, info in WarmPoolSpecShape.model_fields.items()} - {"owner"}
+    assert {name for name in names if f"`{name}`" not in text} == set()
