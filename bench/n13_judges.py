@@ -1,11 +1,12 @@
 """The three judges of N13, each driving a ramp of the same traffic: 10 %, then 50 %, then advanced.
 
-The peers are re-implemented from their published rules, not from their code:
-* threshold (Flagger's documented analysis: interval 1m, threshold 5): a check fails when the success rate of the last
-  minute is below a fixed value; a check that does not fail raises the weight; five failed ones in a row roll back; no
-  data is no failure. The value is set half a margin above the true base rate, which in life nobody knows.
-* rank (Kayenta's Mann-Whitney classifier, tolerance 0.25, confidence 98 %): error rates of 30 minutes per step and
-  side; failed when the lower end of the confidence interval of the shift is above a quarter of its estimate.
+The peers are re-implemented from their rules, no code taken:
+* threshold (in the manner of Flagger and Argo Rollouts): a check fails when the success rate of the last minute is
+  below a fixed value; a check that does not fail raises the weight; five failed ones in a row (our reading) roll back;
+  no data is no failure. The value is half a margin above the true base rate, which in life nobody knows.
+* rank (Kayenta's Mann-Whitney rule, tolerance 0.25, confidence 98 %, without its filter of outliers): error rates of 30
+  minutes per step and side; failed when the lower end of the confidence interval of the shift is above a quarter of its
+  estimate.
 """
 
 from __future__ import annotations
