@@ -28,6 +28,20 @@ from spinyard.store.schema import events, keys, labels, objects, resources, sequ
 _STORED = [objects.c[name] for name in STORED_COLUMNS.split(", ")]
 PAGE_MAX = 10_000
 
+# Made once: what every use case runs costs more to put together than to execute.
+_ONE = f"SELECT {STORED_COLUMNS} FROM objects WHERE "  # noqa: S608 -- our own names
+_FIND = sa.text(f"{_ONE} kind = :kind AND namespace = :namespace AND name = :name AND finished = 0")
+_FIND_UID = sa.text(f"{_ONE} uid = :uid")
+_CHILDREN = sa.text(
+    f"{_ONE} owner_uid = :owner_uid AND kind = :kind AND finished = 0 ORDER BY namespace, name, uid LIMIT :limit"
+)
+_NEXT_SEQ = sequence.update().values(commit_seq=sequence.c.commit_seq + 1).returning(sequence.c.commit_seq)
+_INSERT = objects.insert()
+_INSERT_EVENT = events.insert()
+_EXISTS = sa.text(
+    "SELECT 1 FROM objects WHERE kind = :kind AND namespace = :namespace AND name = :name AND finished = 0"
+)
+
 
 class About(NamedTuple):
     kind: str
@@ -67,12 +81,11 @@ class SqlTransaction:
     # -- reads ---------------------------------------------------------------------------------------------------------
 
     def find(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
-        c = objects.c
-        where = (c.kind == str(kind), c.namespace == namespace, c.name == name, c.finished == 0)
-        return next(iter(self._load(sa.select(*_STORED).where(*where), whole=False)), None)
+        wanted = {"kind": str(kind), "namespace": namespace, "name": name}
+        return next(iter(self._load(_FIND, wanted, whole=False)), None)
 
     def find_uid(self, uid: Uid) -> StoredObject | None:
-        return next(iter(self._load(sa.select(*_STORED).where(objects.c.uid == uid))), None)
+        return next(iter(self._load(_FIND_UID, {"uid": uid})), None)
 
     def select(
         self,
@@ -85,6 +98,9 @@ class SqlTransaction:
         after: str = "",
         limit: int = 200,
     ) -> Sequence[StoredObject]:
+        if kind is not None and owner_uid is not None and finished is False and not (namespace or labels or after):
+            wanted = {"kind": str(kind), "owner_uid": owner_uid, "limit": min(limit, PAGE_MAX)}
+            return self._load(_CHILDREN, wanted, whole=False)
         c = objects.c
         kinds = [str(kind)] if kind is not None else [str(k) for k in Kind]
         query = sa.select(*_STORED).where(c.kind.in_(kinds))
@@ -133,39 +149,41 @@ class SqlTransaction:
 
     def insert(self, new: NewObject, *, actor: str, why: str) -> StoredObject:
         seq = self._begin_write()
-        if self.find(new.kind, new.namespace, new.name) is not None:
+        taken = {"kind": str(new.kind), "namespace": new.namespace, "name": new.name}
+        if self._connection.execute(_EXISTS, taken).first() is not None:
             raise Conflict(
                 f"{new.kind} {new.namespace}/{new.name} exists already",
                 code="already_exists",
                 next_step="apply a change to it, or choose another name",
             )
         self._connection.execute(
-            objects.insert().values(
-                uid=new.uid,
-                kind=str(new.kind),
-                namespace=new.namespace,
-                name=new.name,
-                state=new.state,
-                template_digest=new.template_digest,
-                owner_uid=new.owner_uid,
-                spec=json_text(new.spec),
-                status=new.status.decode(),
-                labels=json_text(label_pairs(new.labels)),
-                annotations=json_text(dict(new.annotations)),
-                wake_seq=1 if new.wake else 0,
-                wake_at=self._now if new.wake else None,
-                created_at=self._now,
-                state_since=self._now,
-                reason="Created",
-                why=why,
-                commit_seq=seq,
-            )
+            _INSERT,
+            {
+                "uid": new.uid,
+                "kind": str(new.kind),
+                "namespace": new.namespace,
+                "name": new.name,
+                "state": new.state,
+                "template_digest": new.template_digest,
+                "owner_uid": new.owner_uid,
+                "spec": json_text(new.spec),
+                "status": new.status.decode(),
+                "labels": json_text(label_pairs(new.labels)),
+                "annotations": json_text(dict(new.annotations)),
+                "wake_seq": 1 if new.wake else 0,
+                "wake_at": self._now if new.wake else None,
+                "created_at": self._now,
+                "state_since": self._now,
+                "reason": "Created",
+                "why": why,
+                "commit_seq": seq,
+            },
         )
         if new.labels:
             self._put_labels(new.uid, new.labels)
         about = About(str(new.kind), new.namespace, new.name, new.owner_uid, new.state)
         self._write_event(new.uid, about, "Normal", "Created", why, actor)
-        return self._load(sa.select(*_STORED).where(objects.c.uid == new.uid), whole=False)[0]
+        return self._load(_FIND_UID, {"uid": new.uid}, whole=False)[0]
 
     def update(
         self,
@@ -288,8 +306,7 @@ class SqlTransaction:
         if not self._writable:
             raise SystemFailure("a write in a read of the store", code="internal")
         if self._seq == 0:
-            taken = sequence.update().values(commit_seq=sequence.c.commit_seq + 1).returning(sequence.c.commit_seq)
-            self._seq = int(self._connection.execute(taken).scalar_one())
+            self._seq = int(self._connection.execute(_NEXT_SEQ).scalar_one())
         return self._seq
 
     def _get(self, uid: Uid) -> StoredObject:
@@ -298,8 +315,10 @@ class SqlTransaction:
             raise _not_found(uid)
         return found
 
-    def _load(self, query: sa.Select[Any], *, whole: bool = True) -> list[StoredObject]:
-        records = self._connection.execute(query).all()
+    def _load(
+        self, query: sa.Executable, wanted: Mapping[str, object] | None = None, *, whole: bool = True
+    ) -> list[StoredObject]:
+        records = self._connection.execute(query, wanted or {}).all()
         if not records:
             return []
         kept: Mapping[str, list[Resource]] = {}
@@ -335,21 +354,22 @@ class SqlTransaction:
 
     def _write_event(self, uid: Uid, about: About, type: str, reason: str, message: str, actor: str) -> None:
         self._connection.execute(
-            events.insert().values(
-                commit_seq=self._seq,
-                idx=self._index,
-                at=self._now,
-                uid=uid,
-                kind=about.kind,
-                namespace=about.namespace,
-                name=about.name,
-                owner_uid=about.owner_uid,
-                type=type,
-                reason=reason,
-                message=message.replace("\x00", "�"),
-                actor=actor,
-                state=about.state,
-            )
+            _INSERT_EVENT,
+            {
+                "commit_seq": self._seq,
+                "idx": self._index,
+                "at": self._now,
+                "uid": uid,
+                "kind": about.kind,
+                "namespace": about.namespace,
+                "name": about.name,
+                "owner_uid": about.owner_uid,
+                "type": type,
+                "reason": reason,
+                "message": message.replace("\x00", "�"),
+                "actor": actor,
+                "state": about.state,
+            },
         )
         self._index += 1
 
