@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
 import pytest
 
 from spinyard.core.ids import Uid
+from spinyard.core.observed import ChildFailure
 from spinyard.core.plan import CreateChild, Plan
 from spinyard.core.spec import ClaimSpec, Kind, SpinSpec, TemplateSpec, WarmPoolSpec, digest_of
 from spinyard.errors import Conflict, InvalidInput, NotFound
-from spinyard.ports.store import Commit, StoredObject
+from spinyard.ports.store import Commit, StoredObject, Transaction
 from spinyard.usecases.change import renew
 from spinyard.usecases.claims import NewClaim, claim
 from spinyard.usecases.declared import Declared, ObjectId
+from spinyard.usecases.explain import Facts, explain
 from spinyard.usecases.pool_stats import pool_stats
 from spinyard.usecases.views import ObjectView, get_live, view
 from tests.usecases.test_plan_and_apply import ME, TEMPLATE, Yard, template, yard
@@ -203,3 +206,45 @@ def test_the_hour_is_counted_by_what_became_of_each_claim(yard: Yard) -> None:
     assert (last.warm, last.cold, last.failed, last.waiting) == (1, 1, 1, 1)
     assert found.hit_rate == pytest.approx(1 / 3)
     assert found.members == ()
+
+
+def test_a_claim_that_failed_keeps_no_pool_alive(yard: Yard) -> None:
+    yard.apply(pool())
+    uid = make(yard, "a").stored.row.uid
+    yard.now += 1
+    rows = yard.store.claim(holder="t", now=yard.now, lease_seconds=5, limit=100)
+    row = next(row for row in rows if row.uid == uid)
+    yard.store.commit([Commit(row, Plan("failed", b"{}", "no", "No", None), release=True)], now=yard.now)
+    assert yard.delete(BOX).row.delete_at is not None
+
+
+def test_changes_written_together_have_a_commit_each_and_fail_together(yard: Yard) -> None:
+    yard.apply(pool())
+    warm_members(yard, 3)
+
+    def work(name: str) -> Callable[[Transaction], StoredObject]:
+        new, uid = NewClaim("default", name, ClaimSpec(pool="box")), yard.new_uid()
+        return lambda tx: claim(tx, new, uid=uid, actor="me")
+
+    first, second = yard.store.transact_many([work("a"), work("b")], now=yard.now)
+    assert first.commit_seq < second.commit_seq
+    with pytest.raises(Conflict):
+        yard.store.transact_many([work("c"), work("a")], now=yard.now)
+    assert yard.run(lambda tx: tx.find(Kind.CLAIM, "default", "c")) is None
+    assert make(yard, "d").member is not None, "what was rolled back holds no member"
+
+
+def test_a_claim_that_lost_its_instance_is_explained_by_what_ended_it(yard: Yard) -> None:
+    yard.apply(pool())
+    uid = make(yard, "a").stored.row.uid
+    yard.now += 1
+    rows = yard.store.claim(holder="t", now=yard.now, lease_seconds=5, limit=100)
+    row = next(row for row in rows if row.uid == uid)
+    status = msgspec.json.encode({"last_error_class": "InstanceLost", "last_error": "exit 3"})
+    yard.store.commit([Commit(row, Plan("failed", status, "exit 3", "InstanceLost", None), release=True)], now=yard.now)
+    found = yard.run(lambda tx: view(tx, get_live(tx, ObjectId(Kind.CLAIM, "default", "a"))))
+    failure = ChildFailure(Uid("x"), DIGEST, yard.now, None, "ProcessExited", "exit 3")
+    told = explain(Facts(found, yard.now, failures=[failure]))
+    assert told.cause == "ProcessExited: exit 3"
+    assert told.who == "user"
+    assert told.next_step.endswith("claim anew.")
