@@ -17,7 +17,8 @@ _LINE_MAX = 16 * 1024
 _LINES_MAX = 256
 _INTERIM_MAX = 8
 _BODY_MAX = 16 * 1024
-_BODY_SECONDS = 0.1
+_BODY_SECONDS = 0.02
+"""for a body whose end is not told: a server that keeps the connection must not hold up the answer"""
 
 
 async def check_http(action: HttpGet, address: str, port: int) -> ProbeResult:
@@ -26,8 +27,8 @@ async def check_http(action: HttpGet, address: str, port: int) -> ProbeResult:
     reader, writer = await asyncio.open_connection(address, port, ssl=context, limit=_LINE_MAX)
     try:
         writer.write(_request(action, address, port))
-        status = await _status(reader)
-        await _read_on(reader)
+        status, length = await _head(reader)
+        await _read_on(reader, length)
     finally:
         # Closed and not awaited: a peer that does not answer to TLS shutdown would hold us.
         writer.close()
@@ -48,21 +49,27 @@ def _request(action: HttpGet, address: str, port: int) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", errors="replace")
 
 
-async def _status(reader: asyncio.StreamReader) -> int | None:
-    """The final status with its head read; None: not HTTP. Interim answers (1xx) are passed over."""
+async def _head(reader: asyncio.StreamReader) -> tuple[int | None, int | None]:
+    """(the final status, None: not HTTP; the length of the body if it is told). Interim answers (1xx) are passed
+    over."""
     for _ in range(_INTERIM_MAX):
+        length: int | None = None
         try:
             status = _parse(await reader.readline())
             if status is None:
-                return None
+                return None, None
             for _ in range(_LINES_MAX):
-                if await reader.readline() in (b"\r\n", b"\n", b""):
+                line = await reader.readline()
+                if line in (b"\r\n", b"\n", b""):
                     break
+                name, _, value = line.partition(b":")
+                if name.strip().lower() == b"content-length" and value.strip().isdigit():
+                    length = int(value)
         except ValueError:  # a line beyond the limit
-            return None
+            return None, None
         if status >= 200:
-            return status
-    return None
+            return status, 0 if status in (204, 304) else length
+    return None, None
 
 
 def _parse(line: bytes) -> int | None:
@@ -72,13 +79,13 @@ def _parse(line: bytes) -> int | None:
     return int(parts[1])
 
 
-async def _read_on(reader: asyncio.StreamReader) -> None:
+async def _read_on(reader: asyncio.StreamReader, length: int | None) -> None:
     """A little of the body, so that a small answer is taken whole and the server does not log a broken pipe."""
-    seen = 0
+    left = _BODY_MAX if length is None else min(length, _BODY_MAX)
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            while seen < _BODY_MAX and (chunk := await reader.read(_BODY_MAX)):
-                seen += len(chunk)
+            while left > 0 and (chunk := await reader.read(left)):
+                left -= len(chunk)
     except OSError:  # the timeout is one, too: the status is what counts
         return
 
