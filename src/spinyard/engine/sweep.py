@@ -41,12 +41,13 @@ class Sweep:
         self._first_seen: dict[tuple[str, ResourceKey], float] = {}
 
     async def run_forever(self) -> None:
+        """The first at once: what ended while nobody looked is found by it before its row's turn comes."""
         while True:
-            await self._context.clock.sleep(self._context.settings.sweep_seconds)
             try:
                 await self.sweep()
             except Exception as error:  # noqa: BLE001  the next sweep tries again; swept_at tells when it last worked
                 log.error("sweep failed", error=repr(error))
+            await self._context.clock.sleep(self._context.settings.sweep_seconds)
 
     async def sweep(self, *, dry_run: bool = False, grace_seconds: float | None = None) -> Sequence[Orphan]:
         """All providers once. Returns the orphans seen, removed or still in their grace."""

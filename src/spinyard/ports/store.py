@@ -245,8 +245,9 @@ class Store(Protocol):
         ...
 
     def catch_up(self, *, now: float) -> None:
-        """*write*. At the start of a server: hints were missed, so every unfinished row becomes due once; leases of a
-        store that only one process may open at a time are given back (their tokens stay: a zombie is still fenced)."""
+        """*write*. At the start of a server: hints were missed, so every unfinished row becomes due once: what was in
+        hand or due at once, what was at rest at a pace of 400 a second. Leases of a store that only one process may
+        open at a time are given back (their tokens stay: a zombie is still fenced)."""
         ...
 
     def children(self, owner: Uid) -> Children:

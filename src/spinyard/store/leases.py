@@ -28,6 +28,7 @@ from spinyard.store.codec import (
 from spinyard.store.dialect import Words
 from spinyard.store.pools import PoolStatements
 
+CATCH_UP_PER_SECOND = 400.0
 PARENT_PAUSE_SECONDS = 0.05
 """a parent runs at most once in this time, however many children want it"""
 
@@ -64,7 +65,14 @@ class LeaseStatements:
         )
         # One process at a time may open SQLite, so whoever held a lease is gone: its token stays, which fences it.
         freed = ", lease_until = 0, lease_holder = ''" if words.name == "sqlite" else ""
-        self.catch_up = sa.text(f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = :now{freed} WHERE finished = 0")
+        # What was in hand or due goes first; what was at rest follows at a pace that leaves room for new wishes.
+        later = f"{words.least}(COALESCE(objects.wake_at, b.at), b.at)"
+        self.catch_up = sa.text(
+            f"UPDATE objects SET wake_seq = objects.wake_seq + 1{freed}, wake_at = CASE WHEN objects.lease_until > 0 "
+            f"OR objects.wake_at <= :now THEN :now ELSE {later} END FROM (SELECT uid, :now + "
+            f"row_number() OVER (ORDER BY uid) / {CATCH_UP_PER_SECOND} AS at FROM objects WHERE finished = 0) AS b "
+            "WHERE objects.uid = b.uid"
+        )
         self.next_due = sa.text(
             f"SELECT wake_at FROM objects {by_due} WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now "
             f"AND {known} ORDER BY wake_at LIMIT 1"

@@ -1,4 +1,5 @@
-"""An event loop whose time passes only when nothing else can happen: runs of hours in milliseconds, the same each time."""
+"""An event loop whose time passes only when nothing else can happen: runs of hours in milliseconds, each time the
+same."""
 
 from __future__ import annotations
 

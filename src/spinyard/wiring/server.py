@@ -64,7 +64,6 @@ async def _serve(settings: Settings) -> int:
             loop.add_signal_handler(number, stopping.set)
         tasks = [
             asyncio.create_task(_api(server, listener), name="api"),
-            asyncio.create_task(parts.engine.run(), name="engine"),
             asyncio.create_task(parts.watch.run(), name="watch"),
             asyncio.create_task(stopping.wait(), name="signal"),
         ]
@@ -74,6 +73,8 @@ async def _serve(settings: Settings) -> int:
             parts.context.failpoint("ready:before")
             _write_server_file(settings, url)
             parts.context.failpoint("ready:after")
+            # Last: what there is to catch up with must not keep callers waiting. The data plane serves meanwhile.
+            tasks.append(asyncio.create_task(parts.engine.run(), name="engine"))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
