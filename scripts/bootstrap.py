@@ -1,4 +1,4 @@
-"""Makes .venv from the lock: `python3 scripts/bootstrap.py run|dev|bench`. The Makefile calls it before everything else.
+"""Makes .venv from the lock: `python3 scripts/bootstrap.py run|dev|bench`. The Makefile calls it before all else.
 
 Standard library only, and it parses on any Python 3.6 or newer, so that an old `python3` gets a sentence and not a
 traceback. It needs neither pip nor ensurepip: a pip wheel is committed in tools/ and run as it is, so that the user's
