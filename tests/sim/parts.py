@@ -16,7 +16,7 @@ from spinyard.providers.fake.proxy import FakeProxy
 from spinyard.providers.fake.world import World
 from spinyard.store import SqlStore
 from spinyard.store.schema import metadata
-from spinyard.testing.simulation.parts import Draw, LedgerFacts, ObjectFacts
+from spinyard.testing.simulation.parts import Draw, LedgerFacts, MemberFacts, ObjectFacts
 from spinyard.testing.simulation.scenario import Scenario, make
 from spinyard.testing.simulation.world import Result, Simulation
 
@@ -81,6 +81,18 @@ class SqlPeek:
 
     def reservations(self, uid: str) -> int:
         return int(self._execute("SELECT count(*) FROM reservations WHERE owner_uid = ?", (uid,)).fetchone()[0])
+
+    def members(self) -> Sequence[MemberFacts]:
+        found = self._execute(
+            "SELECT uid, owner_uid, json_extract(spec, '$.pool_uid') AS pool, "
+            "COALESCE(json_extract(spec, '$.claim.claim_uid'), ''), state, deleting, failed_at IS NOT NULL, "
+            "template_digest FROM objects WHERE finished = 0 AND kind = 'Spin' AND pool <> ''"
+        )
+        return [MemberFacts(*row[:5], row[5] == 1, row[6] == 1, row[7]) for row in found]
+
+    def held(self, scope: str) -> int:
+        found = self._execute("SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE scope = ?", (scope,))
+        return int(found.fetchone()[0])
 
 
 def _object(row: Sequence[Any]) -> ObjectFacts:

@@ -26,7 +26,7 @@ TRANSITIONS = Machine(
     terminal=frozenset({P.TERMINATED}),
     edges=edges(
         {
-            P.PENDING: [P.FILLING, P.TERMINATING],
+            P.PENDING: [P.FILLING, P.READY, P.DEGRADED, P.TERMINATING],
             P.FILLING: [P.READY, P.DEGRADED, P.TERMINATING],
             P.READY: [P.FILLING, P.DEGRADED, P.TERMINATING],
             P.DEGRADED: [P.FILLING, P.READY, P.TERMINATING],

@@ -20,18 +20,20 @@ from spinyard.core.want import EndpointState, EndpointWant, ProcessWant, Want
 from spinyard.ports.provider import Owned
 from spinyard.ports.store import Commit, CommitResult, Committed, Lease, Refused, Stale
 from spinyard.testing.simulation.parts import ObjectFacts
+from spinyard.testing.simulation.pool_checks import PoolChecks
 from spinyard.testing.simulation.stage import Stage
 
 PASSES_MAX = 120
 """of one row in one virtual second; more is a busy loop"""
 ENDS = frozenset({"draining", "terminating", "cleaning", "terminated", "leaked", "failed"})
 ALIVE = frozenset({"pending", "planned", "provisioning", "bootstrapping", "registering", "ready", "serving"})
-RESTING = frozenset({"ready", "serving", "available", "succeeded", "terminated"})
+RESTING = frozenset({"ready", "serving", "available", "succeeded", "terminated", "warm"})
 
 
 class Checks:
     def __init__(self, sim: Stage) -> None:
         self._sim = sim
+        self.pools = PoolChecks(sim)
         self._holder: dict[str, str] = {}
         self._held: dict[str, int] = {}
         self._takeovers: Counter[str] = Counter()
@@ -62,6 +64,8 @@ class Checks:
             self._note_ready(f"{uid}/process")
             if f"{uid}/process" not in self._was_ready:
                 self._broken("[16] made known to the data plane before it was ready", key)
+            if self._holder.get(uid) == plane.holder and self._is_held(uid, plane):
+                self.pools.endpoint_asked(uid)
 
     def remove_asked(self, plane: Any, provider: str, key: ResourceKey, now: bool) -> None:
         self._count(plane, "remove", key)
@@ -131,6 +135,8 @@ class Checks:
             return
         if row.closed and self._issued.get(key) == self._takeovers[uid]:
             self._broken("[3] came into being after it was declared gone", key)
+        if not row.closed:
+            self.pools.made(key)
 
     def _ports_of(self, key: str, want: Want) -> None:
         """No program is asked for with a number that another one still has."""
@@ -152,6 +158,10 @@ class Checks:
         thing = self._sim.world.things.get(key)
         if thing is not None and self._sim.steady.now() >= thing.ready_at:
             self._was_ready.add(key)
+
+    def was_ready(self, uid: str) -> bool:
+        self._note_ready(f"{uid}/process")
+        return f"{uid}/process" in self._was_ready
 
     # -- decisions and commits -------------------------------------------------------------------------------------
 
@@ -223,6 +233,7 @@ class Checks:
                     self._one_committed(plane, commit, after, before[commit.row.uid])
                     if commit.release or commit.plan.finished:
                         self.released([Lease(after.uid, commit.row.lease_token)])
+        self.pools.committed(batch, results)
 
     def _one_committed(self, plane: Any, commit: Commit, after: ObjectRow, was: ObjectFacts) -> None:
         sim, row, plan = self._sim, commit.row, commit.plan

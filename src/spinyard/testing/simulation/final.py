@@ -8,6 +8,7 @@ import msgspec
 from spinyard.core.spec import JobSpec, ServiceSpec
 from spinyard.core.want import EndpointState
 from spinyard.testing.simulation.parts import ObjectFacts
+from spinyard.testing.simulation.pool_final import PoolFinal
 from spinyard.testing.simulation.scenario import DISTURBANCES
 from spinyard.testing.simulation.stage import Stage
 
@@ -15,17 +16,22 @@ from spinyard.testing.simulation.stage import Stage
 class Final:
     def __init__(self, sim: Stage) -> None:
         self._sim = sim
+        self._pools = PoolFinal(sim)
 
     def wrong(self) -> list[str]:
         """What is not as it should be yet, in words."""
-        objects = [facts for facts in self._sim.peek.objects() if facts.kind in ("Service", "Spin", "Job")]
+        objects = [facts for facts in self._sim.peek.objects() if facts.kind != "Template"]
         out: list[str] = []
         for facts in objects:
             if facts.kind == "Service":
                 out += self._service(facts)
             elif facts.kind == "Job":
                 out += self._job(facts)
-            elif facts.deleting or facts.state not in ("ready", "serving"):
+            elif facts.kind == "WarmPool":
+                out += self._pools.pool(facts)
+            elif facts.kind == "Claim":
+                out += self._pools.claim(facts)
+            elif facts.deleting or facts.state not in ("ready", "serving", "warm"):
                 out.append(f"Spin {facts.name} is {facts.state}: {facts.why}")
         return out + self._world()
 

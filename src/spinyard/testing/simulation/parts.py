@@ -95,6 +95,20 @@ class ObjectFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberFacts:
+    """An instance of a pool, claimed or not. `claim`: whose part it was given."""
+
+    uid: str
+    owner: str
+    pool: str
+    claim: str
+    state: str
+    deleting: bool
+    failed: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerFacts:
     key: str
     provider: str
@@ -117,6 +131,12 @@ class Peek(Protocol):
         ...
 
     def reservations(self, uid: str) -> int: ...
+
+    def members(self) -> Sequence[MemberFacts]:
+        """Those that have not finished."""
+        ...
+
+    def held(self, scope: str) -> int: ...
 
 
 class Parts(Protocol):

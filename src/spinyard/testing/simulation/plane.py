@@ -18,6 +18,7 @@ from spinyard.errors import StoreFailure
 from spinyard.ports.domain import Domain
 from spinyard.ports.provider import Owned, Provider
 from spinyard.ports.store import Commit, CommitResult, Lease, Store
+from spinyard.testing.simulation.pool_checks import HookProber
 from spinyard.testing.simulation.stage import Stage
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class ControlPlane:
             store=cast(Store, SeenStore(self, sim.store)),
             providers={name: GuardedProvider(self, provider) for name, provider in sim.providers.items()},
             domains={domain.kind: SeenDomain(self, domain) for domain in sim.domains},
-            prober=sim.prober,
+            prober=HookProber(sim),
             clock=sim.clock,
             write=self._write,
             read=self._read,
@@ -155,7 +156,10 @@ class GuardedProvider:
         await self._bounded(key, lambda: self._inner.ensure(key, want))
 
     async def observe(self, key: ResourceKey) -> Observed:
-        return await self._plane.call(lambda: self._inner.observe(key))
+        observed = await self._plane.call(lambda: self._inner.observe(key))
+        if self.name == "proxy":
+            self._plane.sim.checks.pools.observed(key, observed)
+        return observed
 
     async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
         self._plane.sim.checks.remove_asked(self._plane, self.name, key, now)

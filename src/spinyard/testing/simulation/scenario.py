@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from spinyard.testing.simulation.chance import Chance
 
 PORTS_FEW = 20
+POOL_SEEDS = (0, 2, 6)
+"""which seeds have pools, by their remainder: all others are the runs that they were before there were pools"""
 
 RATES: tuple[tuple[str, float], ...] = (
     ("ensure:lost_request", 0.3),
@@ -48,6 +50,18 @@ RATES: tuple[tuple[str, float], ...] = (
 """(operation and fault, the highest rate)"""
 
 USER = ("scale", "template", "restart", "delete", "force", "recreate", "pause", "resume", "route", "job", "directory")
+POOL_USER = (
+    "pool-delete",
+    "pool-force",
+    "pool-template",
+    "pool-change",
+    "pool-pause",
+    "pool-resume",
+    "claim",
+    "burst",
+    "renew",
+    "release",
+)
 DISTURBANCES = (
     "kill",
     "vanish",
@@ -114,6 +128,8 @@ def make(seed: int) -> Scenario:
             Step(chance.between(1.0, seconds), chance.choose(kinds), chance.below(8), chance.fraction())
             for _ in range(count)
         ]
+    if seed % 7 in POOL_SEEDS:
+        steps = with_pools(chance.stream("pools"), steps, seconds)
     return Scenario(
         seed=seed,
         seconds=seconds,
@@ -127,3 +143,16 @@ def make(seed: int) -> Scenario:
         drain_seconds=chance.choose((0.0, 0.2, 1.0, 9.0)),
         ports=chance.choose((PORTS_FEW, 100, 1000)),
     )
+
+
+def with_pools(chance: Chance, steps: list[Step], seconds: float) -> list[Step]:
+    """Pools and claims beside what happens anyway; most of these runs have no services, which are found in others."""
+    if chance.happens(0.75):
+        steps = [step for step in steps if step.what in DISTURBANCES]
+    steps += [Step(chance.between(0.0, 2.0), "pool", who, chance.fraction()) for who in range(1 + chance.below(2))]
+    kinds = [kind for kind in POOL_USER if chance.happens(0.5)] + ["claim", "claim", "claim", "pool"]
+    steps += [
+        Step(chance.between(2.0, seconds), chance.choose(kinds), chance.below(8), chance.fraction())
+        for _ in range(6 + chance.below(16))
+    ]
+    return steps

@@ -7,10 +7,14 @@ from dataclasses import replace
 from spinyard.core.ids import Digest
 from spinyard.core.spec import (
     BootstrapStep,
+    ClaimSpec,
     DataDirectory,
     DirectoryScope,
+    Exec,
     HttpGet,
     JobSpec,
+    OnClaim,
+    PoolWindow,
     Port,
     Probe,
     RollingUpdate,
@@ -18,11 +22,13 @@ from spinyard.core.spec import (
     ServiceSpec,
     SmokeTest,
     TemplateSpec,
+    WarmPoolSpec,
     digest_of,
 )
 from spinyard.testing.simulation.chance import Chance
 
 PROBE = Probe(http_get=HttpGet(), period_seconds=1.0)
+HOOKS = ("hook-ok", "hook-ok", "hook-ok", "hook-ok", "hook-fails", "hook-hangs")
 
 
 def template(chance: Chance, sort: str, version: int) -> TemplateSpec:
@@ -85,4 +91,42 @@ def job(chance: Chance, code: int) -> tuple[TemplateSpec, JobSpec]:
     ttl = chance.between(5.0, 20.0) if chance.happens(0.3) else None
     return made, JobSpec(
         template_digest=digest_of(made), retries=chance.below(3), timeout_seconds=30.0, ttl_seconds=ttl
+    )
+
+
+def member_template(chance: Chance, sort: str, version: int) -> TemplateSpec:
+    """Of a pool: nothing is shared or retained."""
+    made = template(chance, sort, version)
+    own = tuple(d for d in made.data_directories if d.scope is DirectoryScope.SPIN)
+    return replace(made, data_directories=own)
+
+
+def pool(chance: Chance, name: str, digest: Digest) -> WarmPoolSpec:
+    least = chance.below(4)
+    most = min(5, max(1, least) + chance.below(3))
+    windows: tuple[PoolWindow, ...] = ()
+    if chance.happens(0.25):
+        other = chance.below(3)
+        windows = (PoolWindow("*/2 * * * *", chance.between(20.0, 100.0), other, max(1, other) + chance.below(3)),)
+    hook = OnClaim(exec=Exec((chance.choose(HOOKS),)), timeout_seconds=chance.choose((0.5, 5.0)))
+    return WarmPoolSpec(
+        template_digest=digest,
+        min=least,
+        max=most,
+        windows=windows,
+        max_idle_seconds=chance.between(2.0, 20.0) if chance.happens(0.4) else None,
+        freshness_seconds=chance.between(10.0, 40.0) if chance.happens(0.3) else None,
+        replace_stale=chance.happens(0.8),
+        host_suffix=f"{name}.localhost" if chance.happens(0.75) else "",
+        on_claim=hook if chance.happens(0.5) else None,
+    )
+
+
+def claim(chance: Chance, pool: str) -> ClaimSpec:
+    return ClaimSpec(
+        pool=pool,
+        env=(("A", str(chance.below(9))),) if chance.happens(0.5) else (),
+        files=tuple((f"file{n}", f"content {chance.below(9)}") for n in range(chance.below(3))),
+        ttl_seconds=chance.between(3.0, 40.0) if chance.happens(0.6) else None,
+        wait_seconds=chance.between(1.0, 20.0) if chance.happens(0.5) else 0.0,
     )

@@ -10,7 +10,8 @@ from spinyard.core.spec import Kind, ObjectSpec, ServiceSpec, TemplateSpec, dige
 from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.testing.simulation import shapes
 from spinyard.testing.simulation.chance import Chance
-from spinyard.testing.simulation.scenario import PORTS_FEW, Step
+from spinyard.testing.simulation.pools import PoolUsers
+from spinyard.testing.simulation.scenario import POOL_USER, PORTS_FEW, Step
 from spinyard.testing.simulation.stage import Stage
 
 SORTS = ("serve", "serve", "serve", "never", "exit", "step")
@@ -29,6 +30,7 @@ class Users:
         self.sorts: dict[Digest, str] = {}
         """what each template that was ever applied is good for"""
         self.jobs: list[JobWish] = []
+        self.pools = PoolUsers(sim, self.sorts)
 
     def do(self, step: Step) -> None:
         chance = Chance(f"users-{self._sim.scenario.seed}-{step}")
@@ -37,11 +39,14 @@ class Users:
                 self._create(f"web{step.who % 3}", chance)
             case "job":
                 self._job(chance)
+            case what if what == "pool" or what in POOL_USER:
+                self.pools.do(step, chance)
             case _:
                 self._change(step, chance)
 
     def last_wishes(self) -> None:
         """Nothing stays paused, and no service is left with a template that cannot be had and nothing to go back to."""
+        self.pools.last_wishes()
         for stored in self._services():
             spec = stored.row.spec
             assert isinstance(spec, ServiceSpec)

@@ -12,8 +12,10 @@ from spinyard.core.ids import ResourceKey, Uid, owner_of
 from spinyard.errors import SpinyardError
 from spinyard.ports.domain import Domain
 from spinyard.ports.provider import Provider
+from spinyard.spin.claim.decide import ClaimDomain
 from spinyard.spin.decide import SpinDomain
 from spinyard.spin.job.decide import JobDomain
+from spinyard.spin.pool.decide import PoolDomain
 from spinyard.spin.service.decide import ServiceDomain
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
 from spinyard.testing.simulation.chance import Chance
@@ -139,7 +141,13 @@ class Simulation:
         self.providers: Mapping[str, Provider] = {"fake": self.provider, "proxy": self.proxy}
         gone_after = scenario.late_arrival_seconds + scenario.list_lag_seconds
         rules = SpinRules({"fake": ProviderFacts("host:fake", (20_000, 20_000 + scenario.ports), gone_after)})
-        self.domains: Sequence[Domain] = [SpinDomain(rules), ServiceDomain(rules), JobDomain()]
+        self.domains: Sequence[Domain] = [
+            SpinDomain(rules),
+            ServiceDomain(rules),
+            JobDomain(),
+            PoolDomain(rules),
+            ClaimDomain(),
+        ]
         self.prober = parts.prober(self.world, self.steady, self.faults)
         self.checks = Checks(self)
         self.world.watch = self._world_effect
