@@ -1,5 +1,4 @@
 """An event loop whose time passes only when nothing else can happen: hours in milliseconds, each time the same."""
-same."""
 
 from __future__ import annotations
 
