@@ -20,6 +20,10 @@ from spinyard.ports.provider import Owned, Provider
 log = structlog.get_logger()
 
 PAGE = 1000
+SPARING = 40.0
+"""a sweep that takes long is made less often: 1/40 of the time at the most"""
+SWEEP_SECONDS_MAX = 50.0
+"""but two sightings and the grace between them still fit into two minutes"""
 KEYS_PAGE = 5000
 
 
@@ -42,12 +46,15 @@ class Sweep:
 
     async def run_forever(self) -> None:
         """The first at once: what ended while nobody looked is found by it before its row's turn comes."""
+        clock, least = self._context.clock, self._context.settings.sweep_seconds
         while True:
+            began = clock.monotonic()
             try:
                 await self.sweep()
             except Exception as error:  # noqa: BLE001  the next sweep tries again; swept_at tells when it last worked
                 log.error("sweep failed", error=repr(error))
-            await self._context.clock.sleep(self._context.settings.sweep_seconds)
+            took = clock.monotonic() - began
+            await clock.sleep(max(least, min(took * SPARING, SWEEP_SECONDS_MAX)))
 
     async def sweep(self, *, dry_run: bool = False, grace_seconds: float | None = None) -> Sequence[Orphan]:
         """All providers once. Returns the orphans seen, removed or still in their grace."""
