@@ -40,6 +40,9 @@ class PoolStatements:
             "AND kind = 'Spin' AND state = :state AND template_digest = :digest ORDER BY created_at, uid LIMIT 1 "
             f"{words.skip_locked}) AND NOT EXISTS (SELECT 1 FROM objects AS mine WHERE mine.owner_uid = :claim "
             "AND mine.finished = 0 AND mine.deleting = 0 AND mine.failed_at IS NULL) "
+            # The caller may have read the pool before its template changed.
+            "AND EXISTS (SELECT 1 FROM objects AS wished WHERE wished.uid = :pool AND wished.finished = 0 "
+            "AND wished.deleting = 0 AND wished.template_digest = :digest) "
             "RETURNING uid, kind, namespace, name, state"
         )
         self.find = sa.text(
