@@ -19,8 +19,10 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import ClaimPart, ClaimSpec, Kind, SpinSpec
 from spinyard.errors import ErrorClass
 from spinyard.spin.claim.status import TRANSITIONS, ClaimState, ClaimStatus, decode_claim_status
+from spinyard.spin.pool.schedule import bounds
+from spinyard.spin.service.roll import delete_all
 from spinyard.spin.service.snapshot import Fleet
-from spinyard.spin.status import ENDING, STARTING, UP, State
+from spinyard.spin.status import STARTING, UP, State
 
 TRIES_MAX = 3
 ALIVE = STARTING | UP | frozenset({State.WARM})
@@ -151,18 +153,19 @@ def pending(s: ClaimSnapshot) -> Plan:
             status=status,
             children=(*dropped, bind),
         )
-    if pool.held < pool.spec.max and not queued:
+    maximum = bounds(pool.spec, s.now)[1]
+    if pool.held < maximum and not queued:
         status = msgspec.structs.replace(s.status, cold=True)
         why = "no member is warm, one is made"
-        return s.plan(ClaimState.PENDING, why, "Cold", wake_in=0.02, status=status, children=(make(s, pool),))
+        return s.plan(ClaimState.PENDING, why, "Cold", wake_in=0.02, status=status, children=(make(s, pool, maximum),))
     waited = s.now - s.row.created_at
-    if pool.held >= pool.spec.max and waited >= s.spec.wait_seconds:
-        why = f"the pool {s.spec.pool} is at its maximum of {pool.spec.max}"
+    if pool.held >= maximum and waited >= s.spec.wait_seconds:
+        why = f"the pool {s.spec.pool} is at its maximum of {maximum}"
         return s.fail(ErrorClass.CAPACITY_UNAVAILABLE, f"{why}, after {waited:.0f} s" if s.spec.wait_seconds else why)
     return s.plan(ClaimState.PENDING, "waiting for room in its pool", "Waiting", wake_in=0.5)
 
 
-def make(s: ClaimSnapshot, pool: PoolView) -> CreateChild:
+def make(s: ClaimSnapshot, pool: PoolView, maximum: int) -> CreateChild:
     """The cold way: an instance of its own. It counts against the pool's maximum as any member does."""
     slot = s.slots + 1
     uid = child_uid(s.row.uid, str(slot), 1)
@@ -172,7 +175,7 @@ def make(s: ClaimSnapshot, pool: PoolView) -> CreateChild:
         cluster=cluster,
         route_port=pool.spec.route_port,
         pool_uid=pool.uid,
-        pool_max=pool.spec.max,
+        pool_max=maximum,
         service_name=s.spec.pool,
         claim=s.part,
     )
@@ -208,12 +211,7 @@ def failed(s: ClaimSnapshot) -> Plan:
 def terminating(s: ClaimSnapshot) -> Plan:
     fleet = s.fleet
     if fleet.total:
-        gone = tuple(
-            DeleteChild(child.uid, "its Claim is released")
-            for group in fleet.groups
-            if not group.deleting and group.state not in ENDING
-            for child in group.oldest
-        )
+        gone = delete_all(fleet, "its Claim is released", force=s.row.force)
         why = "waiting for its instance to go"
         return s.plan(ClaimState.TERMINATING, why, "Removing", wake_in=5.0, children=gone)
     plan = s.plan(ClaimState.TERMINATED, "nothing is left of it", "CleanupVerified", wake_in=None)

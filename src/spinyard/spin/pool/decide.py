@@ -34,6 +34,7 @@ from spinyard.core.want import RouteWant
 from spinyard.spin.crash_loop import Loop, loop_of
 from spinyard.spin.pool.schedule import bounds
 from spinyard.spin.pool.status import TRANSITIONS, PoolState, PoolStatus, decode_pool_status
+from spinyard.spin.service.roll import delete_all
 from spinyard.spin.service.snapshot import Fleet
 from spinyard.spin.snapshot import PROXY, SpinRules
 from spinyard.spin.status import STARTING, State
@@ -130,7 +131,7 @@ def living(s: PoolSnapshot) -> Plan:
     rows, actions = route(s)
     leaving, due = leavers(s, fleet, minimum)
     joining, status = joiners(s, fleet, loop, minimum, maximum)
-    woken = wake_waiting(s, fleet)
+    woken = wake_waiting(s, maximum)
     warm, starting = fleet.count(WARM, digest=digest), fleet.count(STARTING, digest=digest)
     view = s.view
     status = msgspec.structs.replace(
@@ -235,12 +236,12 @@ def leavers(s: PoolSnapshot, fleet: Fleet, minimum: int) -> tuple[tuple[ChildCha
     return tuple(out), min(dues) if dues else None
 
 
-def wake_waiting(s: PoolSnapshot, fleet: Fleet) -> tuple[ChildChange, ...]:
+def wake_waiting(s: PoolSnapshot, maximum: int) -> tuple[ChildChange, ...]:
     """The oldest claims first, as many as there are members, or room to make one."""
     view = s.view
     if view is None or not view.waiting:
         return ()
-    free = view.warm + max(0, view.spec.max - view.held)
+    free = view.warm + max(0, maximum - view.held)
     oldest = sorted(s.claims.members(frozenset({State.PENDING})), key=lambda c: c.created_at)
     return tuple(WakeChild(claim.uid) for claim in oldest[:free])
 
@@ -271,12 +272,7 @@ def terminating(s: PoolSnapshot) -> Plan:
     """Claims too: who deletes a pool with claims was asked whether they mean it."""
     everything = Fleet(s.children.groups)
     if everything.total:
-        gone = tuple(
-            DeleteChild(child.uid, "its WarmPool is deleted")
-            for group in everything.groups
-            if not group.deleting
-            for child in group.oldest
-        )
+        gone = delete_all(everything, "its WarmPool is deleted", force=s.row.force)
         why = f"waiting for {everything.total} members and claims to go"
         return s.plan(PoolState.TERMINATING, why, "Removing", s.status, wake_in=1.0, children=gone)
     view = s.view
