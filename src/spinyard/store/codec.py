@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import sqlalchemy as sa
@@ -25,6 +25,9 @@ from spinyard.core.spec import (
 )
 from spinyard.core.want import Want
 from spinyard.ports.store import StoredObject
+
+if TYPE_CHECKING:
+    from spinyard.store.link import Link
 
 encoder = msgspec.json.Encoder()
 
@@ -169,7 +172,7 @@ class Templates:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, TemplateSpec] = OrderedDict()
 
-    def find(self, connection: sa.Connection, digests: Iterable[str]) -> Mapping[str, TemplateSpec | None]:
+    def find(self, connection: Link, digests: Iterable[str]) -> Mapping[str, TemplateSpec | None]:
         """One that was never stored is not in the answer; None: written by newer code."""
         wanted = {digest for digest in digests if digest}
         found: dict[str, TemplateSpec | None] = {
@@ -188,7 +191,7 @@ class Templates:
                 self._keep(digest, template)
         return found
 
-    def get(self, connection: sa.Connection, digest: Digest) -> TemplateSpec | None:
+    def get(self, connection: Link, digest: Digest) -> TemplateSpec | None:
         return self.find(connection, (digest,)).get(digest)
 
     def _keep(self, digest: str, template: TemplateSpec) -> None:

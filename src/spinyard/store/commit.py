@@ -20,6 +20,7 @@ from spinyard.store import pools
 from spinyard.store.codec import Templates, json_text, label_pairs
 from spinyard.store.commit_sql import FIRST_STATE, CommitStatements
 from spinyard.store.dialect import Words, is_poison
+from spinyard.store.link import Link
 from spinyard.store.reserve import reserve
 from spinyard.store.session import Sessions
 
@@ -46,11 +47,11 @@ class Committer:
         with self._sessions.write() as connection:
             return self._take_apart(connection, batch, self._next_seq(connection), 0, now)[0]
 
-    def _next_seq(self, connection: sa.Connection) -> int:
+    def _next_seq(self, connection: Link) -> int:
         return int(connection.execute(self._sql.next_seq).scalar_one())
 
     def _take_apart(
-        self, connection: sa.Connection, batch: Sequence[Commit], seq: int, index: int, now: float
+        self, connection: Link, batch: Sequence[Commit], seq: int, index: int, now: float
     ) -> tuple[list[CommitResult], int]:
         """By halves, each in a savepoint, until the bad rows stand alone."""
         try:
@@ -67,7 +68,7 @@ class Committer:
         return left + right, index
 
     def _apply(
-        self, connection: sa.Connection, batch: Sequence[Commit], seq: int, index: int, now: float
+        self, connection: Link, batch: Sequence[Commit], seq: int, index: int, now: float
     ) -> tuple[list[CommitResult], int]:
         """`index` is the first free event index of this commit_seq; the next free one is returned."""
         results: dict[int, CommitResult] = {}
@@ -94,11 +95,11 @@ class Committer:
             uid = commit.row.uid
             answer = reserved.get(uid, ())
             assert isinstance(answer, tuple)
-            results[positions[uid]] = Committed(row=_row_after(commit, written[uid], answer, now), commit_seq=seq)
+            results[positions[uid]] = Committed(row=_row_after(commit, answer, now), commit_seq=seq)
         return [results.get(position, Stale()) for position in range(len(batch))], index
 
     def _reserve(
-        self, connection: sa.Connection, batch: Sequence[Commit], positions: dict[Uid, int]
+        self, connection: Link, batch: Sequence[Commit], positions: dict[Uid, int]
     ) -> dict[Uid, tuple[Reservation, ...] | CommitResult]:
         """Before the rows are written, and only for those that will be: a stale plan reserves nothing."""
         asking = [c for p, c in enumerate(batch) if c.plan.requires and positions.get(c.row.uid) == p]
@@ -114,23 +115,17 @@ class Committer:
             answers[uid] = Refused(answer) if isinstance(answer, str) else answer
         return answers
 
-    def _update_rows(
-        self, connection: sa.Connection, todo: Sequence[Commit], seq: int, now: float
-    ) -> dict[Uid, tuple[int, float]]:
-        if not todo:
-            return {}
-        written: dict[Uid, tuple[int, float]] = {}
+    def _update_rows(self, connection: Link, todo: Sequence[Commit], seq: int, now: float) -> set[Uid]:
+        written: set[Uid] = set()
         small = [_update_record(commit) for commit in todo if not _is_milestone(commit)]
         whole = [_update_record(commit) for commit in todo if _is_milestone(commit)]
         for statement, rows in ((self._sql.update_small, small), (self._sql.update, whole)):
             if rows:
-                parameters = {"rows": json_text(rows), "now": now, "seq": seq}
-                for uid, wake_seq, lease_until in connection.execute(statement, parameters).all():
-                    written[Uid(uid)] = (wake_seq, lease_until)
+                written |= connection.written(statement, rows, {"now": now, "seq": seq})
         return written
 
     def _change_children(
-        self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float
+        self, connection: Link, applied: Sequence[Commit], seq: int, now: float
     ) -> tuple[set[str], dict[str, tuple[str, ...]]]:
         """Uids that were really created, and (kind, namespace, name, state) of those now really to be deleted."""
         woken = sorted({ch.uid for c in applied for ch in c.plan.children if isinstance(ch, WakeChild)})
@@ -161,7 +156,7 @@ class Committer:
         self._bind_members(connection, applied, seq, now)
         return created, deleted
 
-    def _bind_members(self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float) -> None:
+    def _bind_members(self, connection: Link, applied: Sequence[Commit], seq: int, now: float) -> None:
         for commit in applied:
             for change in commit.plan.children:
                 if isinstance(change, BindMember):
@@ -171,18 +166,18 @@ class Committer:
                         owners = json_text([(uid, 0, 0) for uid in sorted((change.pool, commit.row.uid))])
                         connection.execute(self._sql.wake_owners, {"rows": owners, "now": now})
 
-    def _write_resources(self, connection: sa.Connection, applied: Sequence[Commit], seq: int, now: float) -> None:
+    def _write_resources(self, connection: Link, applied: Sequence[Commit], seq: int, now: float) -> None:
         last = {resource.key: (c.row.uid, resource) for c in applied for resource in c.plan.resources}
         if last:
             rows = [_resource_record(*last[key], now) for key in sorted(last)]
-            connection.execute(self._sql.upsert_resources, {"rows": json_text(rows), "seq": seq})
+            connection.execute_rows(self._sql.upsert_resources, rows, {"seq": seq})
 
-    def _finish(self, connection: sa.Connection, applied: Sequence[Commit]) -> None:
+    def _finish(self, connection: Link, applied: Sequence[Commit]) -> None:
         finished = sorted(c.row.uid for c in applied if c.plan.finished)
         if finished:
             connection.execute(self._sql.reserve.delete, {"uids": json_text(finished)})
 
-    def _wake_owners(self, connection: sa.Connection, applied: Sequence[Commit], now: float) -> None:
+    def _wake_owners(self, connection: Link, applied: Sequence[Commit], now: float) -> None:
         owners: dict[str, list[int]] = {}
         for commit in applied:
             row, plan = commit.row, commit.plan
@@ -197,7 +192,7 @@ class Committer:
 
     def _write_events(
         self,
-        connection: sa.Connection,
+        connection: Link,
         applied: Sequence[Commit],
         created: set[str],
         deleted: dict[str, tuple[str, ...]],
@@ -210,7 +205,7 @@ class Committer:
             for draft in _events_of(commit, created, deleted):
                 records.append((index + len(records), *draft))
         if records:
-            connection.execute(self._sql.insert_events, {"rows": json_text(records), "seq": seq, "at": now})
+            connection.execute_rows(self._sql.insert_events, records, {"seq": seq, "at": now})
         return index + len(records)
 
 
@@ -317,8 +312,9 @@ def _clean(text: str) -> str:
     return text.replace("\x00", "�") if "\x00" in text else text
 
 
-def _row_after(commit: Commit, written: tuple[int, float], reserved: tuple[Reservation, ...], now: float) -> ObjectRow:
-    """What the store holds now. wake_seq stays as observed, so that a wake in between is still seen at the release."""
+def _row_after(commit: Commit, reserved: tuple[Reservation, ...], now: float) -> ObjectRow:
+    """What the store holds now. wake_seq stays as observed, so that a wake in between is still seen at the release; so
+    does lease_until, which the heartbeat knows better."""
     row, plan = commit.row, commit.plan
     held = row.reservations
     if reserved:
@@ -338,7 +334,7 @@ def _row_after(commit: Commit, written: tuple[int, float], reserved: tuple[Reser
         resource_version=row.resource_version + 1,
         wake_seq=row.wake_seq,
         lease_token=row.lease_token,
-        lease_until=0.0 if plan.finished or commit.release else written[1],
+        lease_until=0.0 if plan.finished or commit.release else row.lease_until,
         owner_uid=row.owner_uid,
         slot=row.slot,
         template_digest=row.template_digest,

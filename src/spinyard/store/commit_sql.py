@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
-from spinyard.store.dialect import Words
+from spinyard.store.dialect import Columns, Words
 from spinyard.store.leases import PARENT_PAUSE_SECONDS
+from spinyard.store.link import RowSql, Sql
 from spinyard.store.reserve import ReserveStatements
 
 FIRST_STATE = "pending"
@@ -73,26 +72,26 @@ _EVENT = (
 class CommitStatements:
     def __init__(self, words: Words) -> None:
         self.reserve = ReserveStatements(words)
-        self.next_seq = sa.text("UPDATE sequence SET commit_seq = commit_seq + 1 WHERE id = 1 RETURNING commit_seq")
+        self.next_seq = Sql("UPDATE sequence SET commit_seq = commit_seq + 1 WHERE id = 1 RETURNING commit_seq")
         held = (
             "objects.uid = b.uid AND objects.lease_token = b.token AND objects.resource_version = b.version "
             "AND objects.lease_until > 0 AND objects.finished = 0"
         )
-        self.fresh = sa.text(
+        self.fresh = Sql(
             f"SELECT objects.uid FROM {words.rows('rows', _ROW[:3])} AS b JOIN objects ON {held} "
             f"{words.for_update and 'FOR UPDATE OF objects'}"
         )
-        self.update = sa.text(_update(words, held, _MILESTONES))
-        self.update_small = sa.text(_update(words, held, ""))
+        self.update = RowSql(words, _update(words, held, _MILESTONES), _ROW)
+        self.update_small = RowSql(words, _update(words, held, ""), _ROW)
         child_columns = ", ".join(name for name, _ in _CHILD)
-        self.insert_children = sa.text(
+        self.insert_children = Sql(
             f"INSERT INTO objects ({child_columns}, state, status, reason, why, wake_at, wake_seq, created_at, "
             f"state_since, commit_seq) SELECT {child_columns}, '{FIRST_STATE}', '{{}}', 'Created', "
             f"'created', :now, 1, :now, :now, :seq FROM {words.rows('rows', _CHILD)} AS b "
             "WHERE true ON CONFLICT DO NOTHING RETURNING uid"
         )
-        self.insert_label = sa.text("INSERT INTO labels (key, value, uid) VALUES (:key, :value, :uid)")
-        self.delete_children = sa.text(
+        self.insert_label = Sql("INSERT INTO labels (key, value, uid) VALUES (:key, :value, :uid)")
+        self.delete_children = Sql(
             "UPDATE objects SET delete_at = COALESCE(objects.delete_at, :now), deleting = 1, "
             f"force = {words.greatest}(objects.force, b.force), resource_version = objects.resource_version + 1, "
             "wake_seq = objects.wake_seq + 1, commit_seq = :seq, "
@@ -102,21 +101,23 @@ class CommitStatements:
             "AND (objects.delete_at IS NULL OR b.force > objects.force) "
             "RETURNING objects.uid, objects.kind, objects.namespace, objects.name, objects.state"
         )
-        self.wake_children = sa.text(
+        self.wake_children = Sql(
             f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = {words.least}(COALESCE(wake_at, :now), :now) "
             f"WHERE uid IN {words.values('uids')} AND finished = 0"
         )
-        columns = ", ".join(name for name, _ in _RESOURCE)
+        columns, values = _names(_RESOURCE)
         changed = ("provider", "kind", "wanted", "stored_want", "gone_after_seconds", "absent_at", "closed_at",
                    "retained", "commit_seq")  # fmt: skip
-        self.upsert_resources = sa.text(
-            f"INSERT INTO resources ({columns}, commit_seq) SELECT {columns}, :seq "
-            f"FROM {words.rows('rows', _RESOURCE)} AS b WHERE true ON CONFLICT (key) DO UPDATE SET "
+        self.upsert_resources = RowSql(
+            words,
+            f"INSERT INTO resources ({columns}, commit_seq) SELECT {values}, :seq "
+            "FROM {rows} AS b WHERE true ON CONFLICT (key) DO UPDATE SET "
             + ", ".join(f"{name} = excluded.{name}" for name in changed)
-            + " WHERE resources.closed_at IS NULL"
+            + " WHERE resources.closed_at IS NULL",
+            _RESOURCE,
         )
         soon = f"{words.greatest}(:now, {words.least}(objects.passed_at, :now) + {PARENT_PAUSE_SECONDS})"
-        self.wake_owners = sa.text(
+        self.wake_owners = Sql(
             f"UPDATE objects SET wake_seq = objects.wake_seq + 1, "
             f"wake_at = {words.least}(COALESCE(objects.wake_at, {soon}), {soon}), "
             "finished_children = objects.finished_children + b.finished, "
@@ -124,11 +125,16 @@ class CommitStatements:
             f"FROM {words.rows('rows', (('uid', 'text'), ('finished', 'int'), ('succeeded', 'int')))} AS b "
             "WHERE objects.uid = b.uid AND objects.finished = 0"
         )
-        event_columns = ", ".join(name for name, _ in _EVENT)
-        self.insert_events = sa.text(
-            f"INSERT INTO events ({event_columns}, commit_seq, at) SELECT {event_columns}, :seq, :at "
-            f"FROM {words.rows('rows', _EVENT)} AS b WHERE true"
+        columns, values = _names(_EVENT)
+        self.insert_events = RowSql(
+            words,
+            f"INSERT INTO events ({columns}, commit_seq, at) SELECT {values}, :seq, :at FROM {{rows}} AS b WHERE true",
+            _EVENT,
         )
+
+
+def _names(columns: Columns) -> tuple[str, str]:
+    return ", ".join(name for name, _ in columns), ", ".join(f"b.{name}" for name, _ in columns)
 
 
 _MILESTONES = (
@@ -160,6 +166,6 @@ def _update(words: Words, held: str, milestones: str) -> str:
         f"WHEN objects.has_children = 1 THEN {parent_due} ELSE :now END, "
         f"has_children = {words.greatest}(objects.has_children, b.parent), "
         f"slot_high = {words.greatest}(objects.slot_high, b.slot_high) "
-        f"FROM {words.rows('rows', _ROW)} AS b WHERE {held} "
-        "RETURNING objects.uid, objects.wake_seq, objects.lease_until"
+        f"FROM {{rows}} AS b WHERE {held} "
+        "RETURNING objects.uid"
     )

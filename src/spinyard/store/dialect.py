@@ -28,6 +28,8 @@ Columns = Sequence[tuple[str, str]]
 
 _SQLITE_MINIMUM = (3, 35, 0)
 _BUSY_MS = 5000
+IN_LINK = "spinyard_in_link"
+"""in the info of a connection whose transaction a Link has begun (see link)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class Words:
     greatest: str
     for_update: str
     skip_locked: str
+    begin_write: str
+    begin_read: str
+    """empty: the driver begins by itself"""
 
     def rows(self, parameter: str, columns: Columns) -> str:
         """A table of the rows of a JSON array of arrays: one parameter, whatever the size of the batch."""
@@ -66,13 +71,23 @@ class Words:
         return f"instr({text}, {part}) > 0" if self.name == "sqlite" else f"strpos({text}, {part}) > 0"
 
 
-SQLITE = Words(name="sqlite", least="min", greatest="max", for_update="", skip_locked="")
+SQLITE = Words(
+    name="sqlite",
+    least="min",
+    greatest="max",
+    for_update="",
+    skip_locked="",
+    begin_write="BEGIN IMMEDIATE",
+    begin_read="BEGIN",
+)
 POSTGRES = Words(
     name="postgresql",
     least="least",
     greatest="greatest",
     for_update="FOR UPDATE",
     skip_locked="FOR UPDATE SKIP LOCKED",
+    begin_write="",
+    begin_read="",
 )
 
 
@@ -149,7 +164,7 @@ def _open_sqlite(path: str, module: ModuleType | None) -> Database:
         )
     if path == ":memory:":
         shared = sa.create_engine("sqlite://", creator=lambda: _connect(driver, path), poolclass=StaticPool)
-        _begin_with(shared, "BEGIN IMMEDIATE")
+        _begin_with(shared, SQLITE.begin_write)
         return Database(words=SQLITE, path=path, writer=shared, reader=shared)
     lock_file = take_lock(path)
     options: dict[str, Any] = {} if module is None else {"module": module}
@@ -159,8 +174,8 @@ def _open_sqlite(path: str, module: ModuleType | None) -> Database:
         reader = sa.create_engine(
             "sqlite://", creator=lambda: _connect(driver, path, 4096), poolclass=NullPool, **options
         )
-        _begin_with(writer, "BEGIN IMMEDIATE")
-        _begin_with(reader, "BEGIN")
+        _begin_with(writer, SQLITE.begin_write)
+        _begin_with(reader, SQLITE.begin_read)
         with writer.connect() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").all()
     except (sqlite3.Error, exc.SQLAlchemyError, OSError) as error:
@@ -195,7 +210,8 @@ def _begin_with(engine: sa.Engine, statement: str) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(statement)
+        if IN_LINK not in connection.info:
+            connection.exec_driver_sql(statement)
 
 
 def take_lock(path: str) -> int:

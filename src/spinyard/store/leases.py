@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-import sqlalchemy as sa
-
 from spinyard.core.plan import Reservation, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.ports.store import Lease
@@ -26,6 +24,7 @@ from spinyard.store.codec import (
     row_from,
 )
 from spinyard.store.dialect import Words
+from spinyard.store.link import Link, Sql
 from spinyard.store.pools import PoolStatements
 
 CATCH_UP_PER_SECOND = 400.0
@@ -40,17 +39,17 @@ class LeaseStatements:
         lease = (("uid", "text"), ("token", "int"))
         by_due = words.by_index("ix_objects_due")
         due = f"finished = 0 AND wake_at IS NOT NULL AND wake_at <= :now AND lease_until <= :now AND {known}"
-        self.claim = sa.text(
+        self.claim = Sql(
             "UPDATE objects SET lease_token = lease_token + 1, lease_until = :until, lease_holder = :holder, "
             f"passed_at = :now WHERE uid IN (SELECT uid FROM objects {by_due} WHERE {due} "
             f"ORDER BY wake_at, uid LIMIT :limit {words.skip_locked}) RETURNING {OBJECT_COLUMNS}, wake_at"
         )
-        self.extend = sa.text(
+        self.extend = Sql(
             f"UPDATE objects SET lease_until = :until FROM {words.rows('rows', lease)} AS b "
             "WHERE objects.uid = b.uid AND objects.lease_token = b.token AND objects.lease_until > 0 "
             "AND objects.finished = 0 RETURNING objects.uid, objects.lease_token"
         )
-        self.release = sa.text(
+        self.release = Sql(
             "UPDATE objects SET lease_until = 0, lease_holder = '', wake_at = CASE "
             "WHEN objects.wake_seq = b.wake_seq THEN b.wake_at "
             f"WHEN objects.has_children = 1 THEN objects.passed_at + {PARENT_PAUSE_SECONDS} "
@@ -59,7 +58,7 @@ class LeaseStatements:
             "WHERE objects.uid = b.uid AND objects.lease_token = b.token AND objects.lease_until > 0 "
             "AND objects.finished = 0"
         )
-        self.wake = sa.text(
+        self.wake = Sql(
             f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = {words.least}(COALESCE(wake_at, :now), :now) "
             f"WHERE uid IN {words.values('uids')} AND finished = 0"
         )
@@ -67,25 +66,25 @@ class LeaseStatements:
         freed = ", lease_until = 0, lease_holder = ''" if words.name == "sqlite" else ""
         # What was in hand or due goes first; what was at rest follows at a pace that leaves room for new wishes.
         later = f"{words.least}(COALESCE(objects.wake_at, b.at), b.at)"
-        self.catch_up = sa.text(
+        self.catch_up = Sql(
             f"UPDATE objects SET wake_seq = objects.wake_seq + 1{freed}, wake_at = CASE WHEN objects.lease_until > 0 "
             f"OR objects.wake_at <= :now THEN :now ELSE {later} END FROM (SELECT uid, :now + "
             f"row_number() OVER (ORDER BY uid) / {CATCH_UP_PER_SECOND} AS at FROM objects WHERE finished = 0) AS b "
             "WHERE objects.uid = b.uid"
         )
-        self.next_due = sa.text(
+        self.next_due = Sql(
             f"SELECT wake_at FROM objects {by_due} WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now "
             f"AND {known} ORDER BY wake_at LIMIT 1"
         )
-        self.reload = sa.text(
+        self.reload = Sql(
             f"SELECT {OBJECT_COLUMNS} FROM objects WHERE uid = :uid AND lease_token = :token AND lease_until > 0 "
             "AND finished = 0"
         )
-        self.resources = sa.text(
+        self.resources = Sql(
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE owner_uid IN {words.values('uids')} AND closed_at IS NULL "
             "ORDER BY key"
         )
-        self.reservations = sa.text(
+        self.reservations = Sql(
             "SELECT owner_uid, scope, name, amount, slot FROM reservations "
             f"WHERE owner_uid IN {words.values('uids')} ORDER BY owner_uid, scope, name"
         )
@@ -103,7 +102,7 @@ def known_condition(kinds: Mapping[str, frozenset[str] | None]) -> str:
 
 
 def load_attached(
-    connection: sa.Connection, statements: LeaseStatements, uids: Sequence[str]
+    connection: Link, statements: LeaseStatements, uids: Sequence[str]
 ) -> tuple[Mapping[str, list[Resource]], Mapping[str, list[Reservation]], frozenset[str]]:
     """Open resources, reservations, and the owners of resources that this code cannot read."""
     parameter = {"uids": json_text(sorted(uids))}
@@ -120,7 +119,7 @@ def load_attached(
 
 
 def load_rows(
-    connection: sa.Connection,
+    connection: Link,
     statements: LeaseStatements,
     templates: Templates,
     records: Sequence[Record],
@@ -146,7 +145,7 @@ def load_rows(
 
 
 def claim(
-    connection: sa.Connection,
+    connection: Link,
     statements: LeaseStatements,
     templates: Templates,
     *,
@@ -162,16 +161,14 @@ def claim(
     return load_rows(connection, statements, templates, in_order)
 
 
-def extend(
-    connection: sa.Connection, statements: LeaseStatements, leases: Sequence[Lease], *, until: float
-) -> list[Lease]:
+def extend(connection: Link, statements: LeaseStatements, leases: Sequence[Lease], *, until: float) -> list[Lease]:
     rows = json_text([(lease.uid, lease.token) for lease in leases])
     ours = {(uid, token) for uid, token in connection.execute(statements.extend, {"rows": rows, "until": until}).all()}
     return [lease for lease in leases if (lease.uid, lease.token) in ours]
 
 
 def release(
-    connection: sa.Connection,
+    connection: Link,
     statements: LeaseStatements,
     leases: Sequence[tuple[Lease, int, float | None]],
 ) -> None:

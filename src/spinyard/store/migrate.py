@@ -21,7 +21,8 @@ from spinyard.store.session import Sessions
 
 def prepare(sessions: Sessions, new_id: Callable[[], str]) -> str:
     """Makes the tables ready and returns the installation's id. Raises StoreFailure(store_too_new)."""
-    with sessions.write(queue=False) as connection:
+    with sessions.write(queue=False) as link:
+        connection = link.core
         database = sessions.database
         database.lock_migrations(connection)
         if database.in_memory:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import sqlalchemy as sa
-
 from spinyard.core.ids import Uid
 from spinyard.core.observed import PoolView
 from spinyard.core.plan import BindMember
 from spinyard.core.spec import Kind, WarmPoolSpec
 from spinyard.store.codec import decode_spec, json_text
 from spinyard.store.dialect import Words
+from spinyard.store.link import Link, Sql
 
 
 class Bound(NamedTuple):
@@ -32,7 +31,7 @@ class PoolStatements:
             with_part = "json_set(spec, '$.claim', json(:part))"
         else:
             with_part = "CAST(jsonb_set(CAST(spec AS jsonb), '{claim}', CAST(:part AS jsonb)) AS text)"
-        self.bind = sa.text(
+        self.bind = Sql(
             f"UPDATE objects SET owner_uid = :claim, spec = {with_part}, generation = generation + 1, "
             "resource_version = resource_version + 1, wake_seq = wake_seq + 1, commit_seq = :seq, "
             f"wake_at = {words.least}(COALESCE(wake_at, :now), :now) "
@@ -45,19 +44,19 @@ class PoolStatements:
             "AND wished.deleting = 0 AND wished.template_digest = :digest) "
             "RETURNING uid, kind, namespace, name, state"
         )
-        self.find = sa.text(
+        self.find = Sql(
             "SELECT spec, deleting, template_digest FROM objects WHERE uid = :pool AND finished = 0 "
             f"AND kind = '{Kind.WARM_POOL}'"
         )
-        self.warm = sa.text(
+        self.warm = Sql(
             "SELECT COUNT(*) FROM objects WHERE owner_uid = :pool AND finished = 0 AND deleting = 0 AND kind = 'Spin' "
             "AND state = :state AND template_digest = :digest"
         )
-        self.waiting = sa.text(
+        self.waiting = Sql(
             "SELECT COUNT(*) FROM objects WHERE owner_uid = :pool AND finished = 0 AND deleting = 0 "
             f"AND kind = '{Kind.CLAIM}' AND state = 'pending'"
         )
-        self.ahead = sa.text(
+        self.ahead = Sql(
             "SELECT COUNT(*) FROM objects AS mine JOIN objects AS other ON other.owner_uid = mine.owner_uid "
             f"AND other.kind = '{Kind.CLAIM}' AND other.finished = 0 AND other.deleting = 0 "
             "AND other.state = 'pending' AND (other.created_at, other.uid) < (mine.created_at, mine.uid) "
@@ -68,7 +67,7 @@ class PoolStatements:
         else:
             cold = "CAST(CAST(status AS jsonb)->>'cold' AS boolean)"
             bound, step = "CAST(status AS jsonb)->>'bound_at'", "BIGINT"
-        self.counts = sa.text(
+        self.counts = Sql(
             "SELECT step, outcome, COUNT(*) FROM (SELECT "
             f"CAST((created_at - :since) / :step_seconds AS {step}) AS step, "
             "CASE WHEN failed_at IS NOT NULL THEN 'failed' "
@@ -77,11 +76,11 @@ class PoolStatements:
             f"WHERE owner_uid = :pool AND kind = '{Kind.CLAIM}' AND created_at >= :since) AS claims "
             "WHERE outcome IS NOT NULL GROUP BY step, outcome ORDER BY step, outcome"
         )
-        self.held = sa.text("SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE scope = :scope")
+        self.held = Sql("SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE scope = :scope")
 
 
 def bind(
-    connection: sa.Connection, sql: PoolStatements, claim: Uid, change: BindMember, *, seq: int, now: float
+    connection: Link, sql: PoolStatements, claim: Uid, change: BindMember, *, seq: int, now: float
 ) -> Bound | None:
     parameters = {
         "claim": claim,
@@ -96,7 +95,7 @@ def bind(
     return None if found is None else Bound(*found)
 
 
-def pool(connection: sa.Connection, sql: PoolStatements, uid: Uid, warm_state: str) -> PoolView | None:
+def pool(connection: Link, sql: PoolStatements, uid: Uid, warm_state: str) -> PoolView | None:
     found = connection.execute(sql.find, {"pool": uid}).one_or_none()
     if found is None:
         return None
@@ -113,12 +112,12 @@ def pool(connection: sa.Connection, sql: PoolStatements, uid: Uid, warm_state: s
     )
 
 
-def claims_ahead(connection: sa.Connection, sql: PoolStatements, claim: Uid) -> int:
+def claims_ahead(connection: Link, sql: PoolStatements, claim: Uid) -> int:
     return int(connection.execute(sql.ahead, {"claim": claim}).scalar_one())
 
 
 def claim_counts(
-    connection: sa.Connection, sql: PoolStatements, pool: Uid, since: float, step_seconds: float
+    connection: Link, sql: PoolStatements, pool: Uid, since: float, step_seconds: float
 ) -> list[tuple[int, Literal["warm", "cold", "failed", "waiting"], int]]:
     asked = {"pool": pool, "since": since, "step_seconds": step_seconds}
     return [(int(step), outcome, int(count)) for step, outcome, count in connection.execute(sql.counts, asked)]

@@ -7,10 +7,9 @@ watch stands there), a template that something alive may still go back to.
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from spinyard.store.codec import json_text
 from spinyard.store.dialect import Words
+from spinyard.store.link import Link, Sql
 
 ROWS_MAX = 1000
 """of each sort, per call"""
@@ -25,41 +24,41 @@ _NO_OPEN = "NOT EXISTS (SELECT 1 FROM resources r WHERE r.owner_uid = o.uid AND 
 class PruneStatements:
     def __init__(self, words: Words) -> None:
         uids = words.values("uids")
-        self.too_old = sa.text(
+        self.too_old = Sql(
             f"SELECT uid FROM objects o WHERE finished = 1 AND keep_until <= :now AND {_NO_OPEN} "
             "ORDER BY keep_until LIMIT :limit"
         )
-        self.finished = sa.text("SELECT COUNT(*) FROM objects WHERE finished = 1")
-        self.too_many = sa.text(
+        self.finished = Sql("SELECT COUNT(*) FROM objects WHERE finished = 1")
+        self.too_many = Sql(
             f"SELECT uid FROM objects o WHERE finished = 1 AND {_NO_OPEN} ORDER BY finished_at, uid LIMIT :limit"
         )
         self.forget = [
-            sa.text(f"DELETE FROM labels WHERE uid IN {uids}"),
-            sa.text(f"DELETE FROM resources WHERE owner_uid IN {uids} AND closed_at IS NOT NULL AND retained = 0"),
-            sa.text(f"DELETE FROM objects WHERE uid IN {uids}"),
+            Sql(f"DELETE FROM labels WHERE uid IN {uids}"),
+            Sql(f"DELETE FROM resources WHERE owner_uid IN {uids} AND closed_at IS NOT NULL AND retained = 0"),
+            Sql(f"DELETE FROM objects WHERE uid IN {uids}"),
         ]
-        self.newest = sa.text("SELECT commit_seq FROM sequence WHERE id = 1")
-        self.events = sa.text("SELECT COUNT(*) FROM (SELECT 1 FROM events LIMIT :limit) AS counted")
-        self.oldest_events = sa.text(
+        self.newest = Sql("SELECT commit_seq FROM sequence WHERE id = 1")
+        self.events = Sql("SELECT COUNT(*) FROM (SELECT 1 FROM events LIMIT :limit) AS counted")
+        self.oldest_events = Sql(
             "SELECT commit_seq, idx FROM events WHERE commit_seq < :newest ORDER BY commit_seq, idx LIMIT :limit"
         )
-        self.old_events = sa.text(
+        self.old_events = Sql(
             "SELECT commit_seq, idx FROM (SELECT commit_seq, idx, at FROM events WHERE commit_seq < :newest "
             "ORDER BY commit_seq, idx LIMIT :limit) AS oldest WHERE at < :before ORDER BY commit_seq, idx"
         )
-        self.forget_events = sa.text("DELETE FROM events WHERE (commit_seq, idx) <= (:seq, :idx)")
-        self.note_pruned = sa.text("UPDATE sequence SET pruned_seq = :seq, pruned_index = :idx WHERE id = 1")
-        self.keys = sa.text(
+        self.forget_events = Sql("DELETE FROM events WHERE (commit_seq, idx) <= (:seq, :idx)")
+        self.note_pruned = Sql("UPDATE sequence SET pruned_seq = :seq, pruned_index = :idx WHERE id = 1")
+        self.keys = Sql(
             "DELETE FROM keys WHERE key IN "
             "(SELECT key FROM keys WHERE created_at < :before ORDER BY created_at LIMIT :limit)"
         )
-        self.ledger = sa.text(
+        self.ledger = Sql(
             "DELETE FROM resources WHERE key IN (SELECT key FROM resources r WHERE closed_at < :before "
             "AND retained = 0 AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.uid = r.owner_uid) "
             "ORDER BY closed_at LIMIT :limit)"
         )
         named = f"{words.contains('o.spec', 't.digest')} OR {words.contains('o.status', 't.digest')}"
-        self.templates = sa.text(
+        self.templates = Sql(
             "DELETE FROM templates WHERE digest IN (SELECT digest FROM templates t WHERE created_at < :before "
             "AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.template_digest = t.digest) "
             f"AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.owner_uid IS NULL AND o.finished = 0 AND ({named})) "
@@ -68,7 +67,7 @@ class PruneStatements:
 
 
 def prune(
-    connection: sa.Connection,
+    connection: Link,
     sql: PruneStatements,
     *,
     now: float,
@@ -87,7 +86,7 @@ def prune(
     return gone
 
 
-def _prune_finished(connection: sa.Connection, sql: PruneStatements, now: float, keep_max: int) -> int:
+def _prune_finished(connection: Link, sql: PruneStatements, now: float, keep_max: int) -> int:
     uids = set(connection.execute(sql.too_old, {"now": now, "limit": ROWS_MAX}).scalars())
     excess = min(int(connection.execute(sql.finished).scalar_one()) - keep_max, ROWS_MAX)
     if excess > len(uids):
@@ -98,7 +97,7 @@ def _prune_finished(connection: sa.Connection, sql: PruneStatements, now: float,
     return sum(connection.execute(statement, parameter).rowcount for statement in sql.forget)
 
 
-def _prune_events(connection: sa.Connection, sql: PruneStatements, before: float, keep_max: int) -> int:
+def _prune_events(connection: Link, sql: PruneStatements, before: float, keep_max: int) -> int:
     """From the oldest on, without a gap, so one position tells a watch whether it missed something."""
     newest = connection.execute(sql.newest).scalar_one()
     excess = int(connection.execute(sql.events, {"limit": keep_max + ROWS_MAX}).scalar_one()) - keep_max

@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
-
 from spinyard.core.ids import Uid, fraction_of
 from spinyard.core.plan import Reservation, Reserve
 from spinyard.store.codec import json_text
 from spinyard.store.dialect import Words
+from spinyard.store.link import Link, Sql
 
 _WINDOW = 64
 """numbers of a range looked at first, before the whole range is read"""
@@ -20,24 +19,24 @@ _WINDOW = 64
 
 class ReserveStatements:
     def __init__(self, words: Words) -> None:
-        self.own = sa.text(
+        self.own = Sql(
             f"SELECT owner_uid, scope, name, amount, slot FROM reservations WHERE owner_uid IN {words.values('uids')}"
         )
-        self.sums = sa.text(
+        self.sums = Sql(
             "SELECT scope, CAST(SUM(amount) AS BIGINT) FROM reservations "
             f"WHERE scope IN {words.values('scopes')} GROUP BY scope"
         )
-        self.taken = sa.text("SELECT slot FROM reservations WHERE scope = :scope AND slot BETWEEN :low AND :high")
+        self.taken = Sql("SELECT slot FROM reservations WHERE scope = :scope AND slot BETWEEN :low AND :high")
         ranges = words.rows("ranges", (("scope", "text"), ("low", "int"), ("high", "int")))
-        self.near = sa.text(
+        self.near = Sql(
             f"SELECT DISTINCT b.scope, r.slot FROM {ranges} AS b JOIN reservations AS r "
             "ON r.scope = b.scope AND r.slot BETWEEN b.low AND b.high"
         )
-        self.insert = sa.text(
+        self.insert = Sql(
             "INSERT INTO reservations (owner_uid, scope, name, amount, slot) "
             "VALUES (:owner_uid, :scope, :name, :amount, :slot)"
         )
-        self.delete = sa.text(f"DELETE FROM reservations WHERE owner_uid IN {words.values('uids')}")
+        self.delete = Sql(f"DELETE FROM reservations WHERE owner_uid IN {words.values('uids')}")
 
 
 @dataclass(slots=True)
@@ -53,7 +52,7 @@ class _Ledger:
 
 
 def reserve(
-    connection: sa.Connection, statements: ReserveStatements, requests: Sequence[tuple[Uid, Sequence[Reserve]]]
+    connection: Link, statements: ReserveStatements, requests: Sequence[tuple[Uid, Sequence[Reserve]]]
 ) -> Mapping[Uid, tuple[Reservation, ...] | str]:
     """For each owner all that it asked for, or the words of the first refusal and then nothing of it."""
     uids = json_text(sorted(uid for uid, _ in requests))
@@ -78,7 +77,7 @@ def reserve(
 
 
 def _reserve_row(
-    connection: sa.Connection, statements: ReserveStatements, ledger: _Ledger, uid: Uid, wanted: Sequence[Reserve]
+    connection: Link, statements: ReserveStatements, ledger: _Ledger, uid: Uid, wanted: Sequence[Reserve]
 ) -> tuple[Reservation, ...] | str:
     got: list[Reservation] = []
     new: list[Reservation] = []
@@ -105,7 +104,7 @@ def _reserve_row(
 
 
 def _reserve_one(
-    connection: sa.Connection, statements: ReserveStatements, ledger: _Ledger, uid: Uid, ask: Reserve
+    connection: Link, statements: ReserveStatements, ledger: _Ledger, uid: Uid, ask: Reserve
 ) -> Reservation | str:
     total = ledger.sums.get(ask.scope, 0)
     if ask.limit is not None and total + ask.amount > ask.limit:
@@ -131,14 +130,14 @@ def _give_back(ledger: _Ledger, taken: Reservation) -> None:
         ledger.taken[taken.scope].discard(taken.slot)
 
 
-def _is_taken(connection: sa.Connection, statements: ReserveStatements, ledger: _Ledger, scope: str, slot: int) -> bool:
+def _is_taken(connection: Link, statements: ReserveStatements, ledger: _Ledger, scope: str, slot: int) -> bool:
     if slot in ledger.taken[scope]:
         return True
     return bool(connection.execute(statements.taken, {"scope": scope, "low": slot, "high": slot}).all())
 
 
 def _free_slot(
-    connection: sa.Connection,
+    connection: Link,
     statements: ReserveStatements,
     ledger: _Ledger,
     uid: Uid,

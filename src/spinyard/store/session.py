@@ -6,14 +6,17 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from spinyard.errors import StoreFailure
 from spinyard.store.dialect import Database, failure_of, is_poison
+from spinyard.store.link import Link, Sql
 
-_LOCK = sa.text("SELECT commit_seq FROM sequence WHERE id = 1 FOR UPDATE")
+_LOCK = Sql("SELECT commit_seq FROM sequence WHERE id = 1 FOR UPDATE")
+_DATABASE_ERRORS = (exc.SQLAlchemyError, sqlite3.Error)
 
 
 class Sessions:
@@ -30,30 +33,56 @@ class Sessions:
         self._readers: list[sa.Connection] = []
         self._writing = threading.RLock()
         self._writer: sa.Connection | None = None
+        self._inner: Link | None = None
+        """the write that is under way"""
         self._closed = False
         self._must_lock = bool(database.words.for_update)
 
     @contextmanager
-    def write(self, *, queue: bool = True) -> Iterator[sa.Connection]:
-        with self._writing, self.database.guard, self._translated():
-            connection = self._open_writer()
-            with connection.begin():
-                if queue and self._must_lock:
-                    connection.execute(_LOCK).all()
-                yield connection
+    def write(self, *, queue: bool = True) -> Iterator[Link]:
+        database = self.database
+        with self._writing, database.guard:
+            try:
+                link = Link(self._open_writer(), database.words.begin_write)
+                self._inner = link
+                try:
+                    if queue and self._must_lock:
+                        link.execute(_LOCK)
+                    yield link
+                    link.commit()
+                except BaseException:
+                    link.rollback()
+                    raise
+                finally:
+                    self._inner = None
+            except _DATABASE_ERRORS as error:
+                self._translate(error)
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        with self.database.guard if self.database.in_memory else _NOTHING, self._translated():
-            connection = self._open_writer() if self.database.in_memory else self._open_reader()
-            if connection.in_transaction():  # in memory: a read inside a write of the same thread
-                yield connection
+    def read(self) -> Iterator[Link]:
+        try:
+            if self.database.in_memory:
+                with self.database.guard:
+                    yield from self._read_in_memory()
                 return
-            transaction = connection.begin()
+            link = Link(self._open_reader(), self.database.words.begin_read)
             try:
-                yield connection
+                yield link
             finally:
-                transaction.rollback()
+                link.rollback()
+        except _DATABASE_ERRORS as error:
+            self._translate(error)
+
+    def _read_in_memory(self) -> Iterator[Link]:
+        """Nobody else can write meanwhile, so it needs no transaction; or it is inside a write of the same thread."""
+        if self._inner is not None:
+            yield self._inner
+            return
+        link = Link(self._open_writer(), "")
+        try:
+            yield link
+        finally:
+            link.rollback()
 
     def close(self) -> None:
         with self._writing:
@@ -83,23 +112,8 @@ class Sessions:
         if self._closed:
             raise StoreFailure(f"the store {self.database.path} is closed", code="store_closed")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate(self, error: Exception) -> NoReturn:
         """Poison passes: the committer takes it apart. All else of the database becomes a StoreFailure."""
-        try:
-            yield
-        except (exc.SQLAlchemyError, sqlite3.Error) as error:
-            if is_poison(error):
-                raise
-            raise failure_of(error, self.database.path) from error
-
-
-class _Nothing:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
-_NOTHING = _Nothing()
+        if is_poison(error):
+            raise error
+        raise failure_of(error, self.database.path) from error

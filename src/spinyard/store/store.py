@@ -20,6 +20,7 @@ from spinyard.store import pools, prune, views
 from spinyard.store.codec import Templates, json_text
 from spinyard.store.commit import Committer
 from spinyard.store.dialect import is_poison, open_database
+from spinyard.store.link import Link
 from spinyard.store.migrate import prepare
 from spinyard.store.session import Sessions
 from spinyard.store.transaction import SqlTransaction
@@ -216,7 +217,7 @@ class SqlStore:
     def close(self) -> None:
         self._sessions.close()
 
-    def _transaction(self, connection: sa.Connection, now: float, *, writable: bool) -> SqlTransaction:
+    def _transaction(self, connection: Link, now: float, *, writable: bool) -> SqlTransaction:
         return SqlTransaction(
             connection, self._leases, self._templates, now=float(now), driven=self._driven, writable=writable
         )

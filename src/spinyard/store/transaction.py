@@ -23,6 +23,7 @@ from spinyard.store.codec import (
     stored_from,
 )
 from spinyard.store.leases import LeaseStatements, load_attached
+from spinyard.store.link import Link, Sql
 from spinyard.store.schema import events, keys, labels, objects, resources, sequence, templates
 
 _STORED = [objects.c[name] for name in STORED_COLUMNS.split(", ")]
@@ -30,17 +31,15 @@ PAGE_MAX = 10_000
 
 # Made once: what every use case runs costs more to put together than to execute.
 _ONE = f"SELECT {STORED_COLUMNS} FROM objects WHERE "  # noqa: S608 -- our own names
-_FIND = sa.text(f"{_ONE} kind = :kind AND namespace = :namespace AND name = :name AND finished = 0")
-_FIND_UID = sa.text(f"{_ONE} uid = :uid")
-_CHILDREN = sa.text(
+_FIND = Sql(f"{_ONE} kind = :kind AND namespace = :namespace AND name = :name AND finished = 0")
+_FIND_UID = Sql(f"{_ONE} uid = :uid")
+_CHILDREN = Sql(
     f"{_ONE} owner_uid = :owner_uid AND kind = :kind AND finished = 0 ORDER BY namespace, name, uid LIMIT :limit"
 )
 _NEXT_SEQ = sequence.update().values(commit_seq=sequence.c.commit_seq + 1).returning(sequence.c.commit_seq)
 _INSERT = objects.insert()
 _INSERT_EVENT = events.insert()
-_EXISTS = sa.text(
-    "SELECT 1 FROM objects WHERE kind = :kind AND namespace = :namespace AND name = :name AND finished = 0"
-)
+_EXISTS = Sql("SELECT 1 FROM objects WHERE kind = :kind AND namespace = :namespace AND name = :name AND finished = 0")
 
 
 class About(NamedTuple):
@@ -56,7 +55,7 @@ class SqlTransaction:
 
     def __init__(
         self,
-        connection: sa.Connection,
+        connection: Link,
         statements: LeaseStatements,
         cache: Templates,
         *,
@@ -316,7 +315,7 @@ class SqlTransaction:
         return found
 
     def _load(
-        self, query: sa.Executable, wanted: Mapping[str, object] | None = None, *, whole: bool = True
+        self, query: Sql | sa.Executable, wanted: Mapping[str, object] | None = None, *, whole: bool = True
     ) -> list[StoredObject]:
         records = self._connection.execute(query, wanted or {}).all()
         if not records:

@@ -16,6 +16,7 @@ from spinyard.errors import Expired
 from spinyard.ports.store import StoredEvent
 from spinyard.store.codec import RESOURCE_COLUMNS, json_text, resource_from
 from spinyard.store.dialect import Words
+from spinyard.store.link import Link, Sql
 from spinyard.store.schema import events as events_table
 
 OLDEST_MAX = 16
@@ -25,50 +26,50 @@ _KINDS = frozenset(Kind)
 
 class ViewStatements:
     def __init__(self, words: Words) -> None:
-        self.groups = sa.text(
+        self.groups = Sql(
             "SELECT state, template_digest, deleting, COUNT(*) FROM objects WHERE owner_uid = :owner AND finished = 0 "
             "GROUP BY state, template_digest, deleting ORDER BY state, template_digest, deleting"
         )
-        self.oldest = sa.text(
+        self.oldest = Sql(
             "SELECT uid, slot, created_at FROM objects WHERE owner_uid = :owner AND finished = 0 AND state = :state "
             "AND template_digest = :digest AND deleting = :deleting "
             f"ORDER BY created_at, uid LIMIT {OLDEST_MAX}"
         )
-        self.failures = sa.text(
+        self.failures = Sql(
             "SELECT uid, template_digest, failed_at, served_at, outcome, failed_why FROM objects "
             f"WHERE owner_uid = :owner AND failed_at IS NOT NULL ORDER BY failed_at DESC, uid LIMIT {FAILURES_MAX}"
         )
-        self.served = sa.text(
+        self.served = Sql(
             "SELECT template_digest, MAX(served_at) FROM objects WHERE owner_uid = :owner AND served_at IS NOT NULL "
             "GROUP BY template_digest ORDER BY template_digest"
         )
-        self.parent = sa.text("SELECT slot_high, finished_children, succeeded_children FROM objects WHERE uid = :owner")
-        self.brief = sa.text(
+        self.parent = Sql("SELECT slot_high, finished_children, succeeded_children FROM objects WHERE uid = :owner")
+        self.brief = Sql(
             "SELECT uid, state, delete_at FROM objects WHERE kind = :kind AND namespace = :namespace AND name = :name "
             "ORDER BY finished, created_at DESC, uid LIMIT 1"
         )
-        self.resources = sa.text(f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE key IN {words.values('keys')}")
-        self.open = sa.text(
+        self.resources = Sql(f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE key IN {words.values('keys')}")
+        self.open = Sql(
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after "
             "ORDER BY key LIMIT :limit"
         )
-        self.open_of = sa.text(
+        self.open_of = Sql(
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after "
             "AND provider = :provider ORDER BY key LIMIT :limit"
         )
-        self.changed = sa.text(
+        self.changed = Sql(
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE provider = :provider AND commit_seq > :since "
             "ORDER BY commit_seq, key"
         )
-        self.open_keys = sa.text(
+        self.open_keys = Sql(
             "SELECT key, wanted, created_at FROM resources WHERE closed_at IS NULL AND provider = :provider "
             "AND key > :after ORDER BY key LIMIT :limit"
         )
-        self.sequence = sa.text("SELECT commit_seq, pruned_seq, pruned_index FROM sequence WHERE id = 1")
-        self.counts = sa.text("SELECT kind, state, COUNT(*) FROM objects WHERE finished = 0 GROUP BY kind, state")
+        self.sequence = Sql("SELECT commit_seq, pruned_seq, pruned_index FROM sequence WHERE id = 1")
+        self.counts = Sql("SELECT kind, state, COUNT(*) FROM objects WHERE finished = 0 GROUP BY kind, state")
 
 
-def children(connection: sa.Connection, sql: ViewStatements, owner: Uid) -> Children:
+def children(connection: Link, sql: ViewStatements, owner: Uid) -> Children:
     parameter: dict[str, Any] = {"owner": owner}
     groups = []
     for state, digest, deleting, count in connection.execute(sql.groups, parameter).all():
@@ -106,21 +107,19 @@ def children(connection: sa.Connection, sql: ViewStatements, owner: Uid) -> Chil
     )
 
 
-def brief(connection: sa.Connection, sql: ViewStatements, kind: Kind, namespace: str, name: str) -> ObjectBrief | None:
+def brief(connection: Link, sql: ViewStatements, kind: Kind, namespace: str, name: str) -> ObjectBrief | None:
     parameters = {"kind": str(kind), "namespace": namespace, "name": name}
     found = connection.execute(sql.brief, parameters).one_or_none()
     return None if found is None else ObjectBrief(uid=found[0], state=found[1], deleting=found[2] is not None)
 
 
-def resources(
-    connection: sa.Connection, sql: ViewStatements, keys: Sequence[ResourceKey]
-) -> Mapping[ResourceKey, Resource]:
+def resources(connection: Link, sql: ViewStatements, keys: Sequence[ResourceKey]) -> Mapping[ResourceKey, Resource]:
     records = connection.execute(sql.resources, {"keys": json_text(sorted(keys))}).all()
     return {ResourceKey(record[0]): resource_from(record) for record in records}
 
 
 def open_resources(
-    connection: sa.Connection, sql: ViewStatements, provider: str | None, after: str, limit: int
+    connection: Link, sql: ViewStatements, provider: str | None, after: str, limit: int
 ) -> list[Resource]:
     parameters: dict[str, Any] = {"after": after, "limit": limit}
     if provider is None:
@@ -130,22 +129,20 @@ def open_resources(
 
 
 def open_keys(
-    connection: sa.Connection, sql: ViewStatements, provider: str, after: str, limit: int
+    connection: Link, sql: ViewStatements, provider: str, after: str, limit: int
 ) -> list[tuple[ResourceKey, bool, float]]:
     records = connection.execute(sql.open_keys, {"provider": provider, "after": after, "limit": limit}).all()
     return [(key, wanted == 1, created_at) for key, wanted, created_at in records]
 
 
-def resources_changed(
-    connection: sa.Connection, sql: ViewStatements, provider: str, since: int
-) -> tuple[list[Resource], int]:
+def resources_changed(connection: Link, sql: ViewStatements, provider: str, since: int) -> tuple[list[Resource], int]:
     newest: int = connection.execute(sql.sequence).one()[0]
     records = connection.execute(sql.changed, {"provider": provider, "since": since}).all()
     return [resource_from(record) for record in records], newest
 
 
 def events(
-    connection: sa.Connection,
+    connection: Link,
     sql: ViewStatements,
     *,
     after: tuple[int, int],
