@@ -30,6 +30,7 @@ from spinyard.providers.fake.proxy import FakeProxy
 from spinyard.providers.fake.world import World
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
 from spinyard.store.store import SqlStore
+from spinyard.wiring.collector import calm_collector
 from spinyard.wiring.domains import domains
 from spinyard.wiring.threads import Threads, make_threads
 
@@ -118,6 +119,7 @@ class Lives:
 
 async def live(made: Yard, spins: int, limit_seconds: float) -> Lives:
     """`spins` lives, from the insert of their Service to verified terminated. Raises TimeoutError."""
+    calm_collector()  # as the server does
     services = max(1, spins // REPLICAS)
     outside = sqlite3.connect(f"file:{made.path}?mode=ro", uri=True, isolation_level=None)
     running = asyncio.create_task(made.engine.run())

@@ -8,6 +8,7 @@ from spinyard.store.leases import PARENT_PAUSE_SECONDS
 from spinyard.store.link import RowSql, Sql
 from spinyard.store.reserve import ReserveStatements
 
+NEXT_SEQ = "UPDATE sequence SET commit_seq = commit_seq + 1 WHERE id = 1 RETURNING commit_seq"
 FIRST_STATE = "pending"
 """of a child that its parent just made"""
 
@@ -72,7 +73,7 @@ _EVENT = (
 class CommitStatements:
     def __init__(self, words: Words) -> None:
         self.reserve = ReserveStatements(words)
-        self.next_seq = Sql("UPDATE sequence SET commit_seq = commit_seq + 1 WHERE id = 1 RETURNING commit_seq")
+        self.next_seq = Sql(NEXT_SEQ)
         held = (
             "objects.uid = b.uid AND objects.lease_token = b.token AND objects.resource_version = b.version "
             "AND objects.lease_until > 0 AND objects.finished = 0"

@@ -214,6 +214,11 @@ class Link:
         return wrapped
 
 
+def insert_into(table: str, columns: str) -> str:
+    values = ", ".join(f":{name}" for name in columns.split(", "))
+    return f"INSERT INTO {table} ({columns}) VALUES ({values})"  # noqa: S608 -- our own names
+
+
 def _positional(text: str) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
     names = _NAME.findall(text)
     if not names:

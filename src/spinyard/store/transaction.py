@@ -22,9 +22,10 @@ from spinyard.store.codec import (
     row_from,
     stored_from,
 )
+from spinyard.store.commit_sql import NEXT_SEQ
 from spinyard.store.leases import LeaseStatements, load_attached
-from spinyard.store.link import Link, Sql
-from spinyard.store.schema import events, keys, labels, objects, resources, sequence, templates
+from spinyard.store.link import Link, Sql, insert_into
+from spinyard.store.schema import keys, labels, objects, resources
 
 _STORED = [objects.c[name] for name in STORED_COLUMNS.split(", ")]
 PAGE_MAX = 10_000
@@ -36,9 +37,25 @@ _FIND_UID = Sql(f"{_ONE} uid = :uid")
 _CHILDREN = Sql(
     f"{_ONE} owner_uid = :owner_uid AND kind = :kind AND finished = 0 ORDER BY namespace, name, uid LIMIT :limit"
 )
-_NEXT_SEQ = sequence.update().values(commit_seq=sequence.c.commit_seq + 1).returning(sequence.c.commit_seq)
-_INSERT = objects.insert()
-_INSERT_EVENT = events.insert()
+_NEXT_SEQ = Sql(NEXT_SEQ)
+_INSERT = Sql(
+    insert_into(
+        "objects",
+        "uid, kind, namespace, name, state, template_digest, owner_uid, spec, status, labels, annotations, wake_seq, "
+        "wake_at, created_at, state_since, reason, why, commit_seq",
+    )
+)
+_INSERT_EVENT = Sql(
+    insert_into(
+        "events",
+        "commit_seq, idx, at, uid, kind, namespace, name, owner_uid, type, reason, message, actor, state",
+    )
+)
+_ABOUT = Sql("SELECT kind, namespace, name, owner_uid, state FROM objects WHERE uid = :uid")
+_FORGET_LABELS = Sql("DELETE FROM labels WHERE uid = :uid")
+_HAS_TEMPLATE = Sql("SELECT 1 FROM templates WHERE digest = :digest")
+_INSERT_TEMPLATE = Sql(insert_into("templates", "digest, spec, created_at"))
+_INSERT_LABEL = Sql(insert_into("labels", "uid, key, value"))
 _EXISTS = Sql("SELECT 1 FROM objects WHERE kind = :kind AND namespace = :namespace AND name = :name AND finished = 0")
 
 
@@ -239,10 +256,9 @@ class SqlTransaction:
 
     def put_template(self, digest: Digest, template: TemplateSpec) -> None:
         self._begin_write()
-        if self._connection.execute(sa.select(templates.c.digest).where(templates.c.digest == digest)).first() is None:
-            self._connection.execute(
-                templates.insert().values(digest=digest, spec=json_text(template), created_at=self._now)
-            )
+        if self._connection.execute(_HAS_TEMPLATE, {"digest": digest}).first() is None:
+            template_row = {"digest": digest, "spec": json_text(template), "created_at": self._now}
+            self._connection.execute(_INSERT_TEMPLATE, template_row)
 
     def put_key(self, record: KeyRecord) -> None:
         """The same key and fingerprint again replaces the response."""
@@ -336,16 +352,14 @@ class SqlTransaction:
         return out
 
     def _put_labels(self, uid: Uid, wanted: Mapping[str, str]) -> None:
-        self._connection.execute(labels.delete().where(labels.c.uid == uid))
+        self._connection.execute(_FORGET_LABELS, {"uid": uid})
         if wanted:
             self._connection.execute(
-                labels.insert(), [{"uid": uid, "key": key, "value": value} for key, value in sorted(wanted.items())]
+                _INSERT_LABEL, [{"uid": uid, "key": key, "value": value} for key, value in sorted(wanted.items())]
             )
 
     def _tell(self, uid: Uid, type: str, reason: str, message: str, actor: str) -> bool:
-        c = objects.c
-        query = sa.select(c.kind, c.namespace, c.name, c.owner_uid, c.state).where(c.uid == uid)
-        about = self._connection.execute(query).one_or_none()
+        about = self._connection.execute(_ABOUT, {"uid": uid}).one_or_none()
         if about is None:
             return False
         self._write_event(uid, About(*about), type, reason, message, actor)

@@ -25,6 +25,7 @@ from spinyard.errors import SystemFailure
 from spinyard.settings import Settings
 from spinyard.wiring.api_deps import app_of
 from spinyard.wiring.assemble import assembled
+from spinyard.wiring.collector import calm_collector
 from spinyard.wiring.gateway import start_gateway
 from spinyard.wiring.token import is_own_token, rotate_token
 
@@ -32,6 +33,7 @@ from spinyard.wiring.token import is_own_token, rotate_token
 def serve(settings: Settings) -> int:
     """The server in the foreground, until SIGTERM or SIGINT. Raises from our tree when it cannot start."""
     configure_logs()
+    calm_collector()
     return uvloop.run(_serve(settings))
 
 
