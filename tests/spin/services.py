@@ -9,6 +9,7 @@ import msgspec
 
 from spinyard.core.ids import Digest, Uid, resource_key
 from spinyard.core.observed import (
+    Absent,
     Answer,
     ChildBrief,
     ChildFailure,
@@ -85,8 +86,8 @@ def fleet(*groups: ChildGroup, failed: tuple[ChildFailure, ...] = (), highest_sl
     return Children(groups=groups, failures=failed, highest_slot=highest_slot, **more)
 
 
-def decide(row: ObjectRow, children: Children, now: float = NOW) -> Plan:
-    """Everything of its own is there as the ledger says."""
+def decide(row: ObjectRow, children: Children, now: float = NOW, *, absent: tuple[str, ...] = ()) -> Plan:
+    """Everything of its own is there as the ledger says, but for what is `absent`."""
     stored = {resource.key: resource.stored_want for resource in row.resources}
     answers: dict[Look, Answer] = {}
     for look in DOMAIN.looks(row, now):
@@ -95,7 +96,7 @@ def decide(row: ObjectRow, children: Children, now: float = NOW) -> Plan:
         elif isinstance(look, LookResource):
             want = stored.get(look.key)
             facts = RouteFacts(True, want=want) if isinstance(want, RouteWant) else DirectoryFacts("/x")
-            answers[look] = Present(facts)
+            answers[look] = Absent() if look.key in absent else Present(facts)
     return DOMAIN.decide(row, Seen(answers), now)
 
 

@@ -164,6 +164,15 @@ def test_a_directory_of_another_provider_does_not_hold_up_the_service() -> None:
     assert made(plan), plan.why
 
 
+def test_a_directory_that_only_an_older_template_named_is_made_all_the_same() -> None:
+    """Its row is open until the Service goes; its making got lost before the template changed (simulation, 10278)."""
+    key = resource_key(UID, "dir/data")
+    row = running()
+    row = replace(row, resources=(*row.resources, Resource(key, UID, "fake", "directory", True)))
+    plan = decide(row, fleet(group("serving", OLD, range(3))), absent=(key,))
+    assert [action.key for action in plan.actions] == [key]
+
+
 def test_what_was_ours_goes_when_the_service_becomes_external() -> None:
     row = asked(running(), external=External((ExternalEndpoint("10.0.0.1", 80),)))
     assert isinstance(row.spec, ServiceSpec)

@@ -8,8 +8,9 @@ import msgspec
 
 from spinyard.core.actions import Action, Ensure, Remove
 from spinyard.core.backoff import backoff_seconds
+from spinyard.core.ids import Uid
 from spinyard.core.observed import Absent, EndpointFacts, Present, ProcessFacts, Unknown
-from spinyard.core.plan import EventDraft, Plan, Resource
+from spinyard.core.plan import EventDraft, Plan, Resource, WakeChild
 from spinyard.core.want import EndpointState
 from spinyard.spin.snapshot import PROXY, Snapshot, exit_record
 from spinyard.spin.status import ExitRecord, SpinStatus, State, with_condition
@@ -129,7 +130,12 @@ def finished(s: Snapshot, changed: tuple[Resource, ...]) -> Plan:
     status = msgspec.structs.replace(status, metered_seconds=max(0.0, s.now - begun))
     plan = s.move(State.TERMINATED, "nothing is left of it", "CleanupVerified", status=status, resources=changed)
     keep = s.template.failed_ttl_seconds if s.row.outcome not in ("", "Succeeded") else 600.0
-    return replace(plan, finished=True, wake_at=None, keep_seconds=keep)
+    return replace(plan, finished=True, wake_at=None, keep_seconds=keep, children=told(s))
+
+
+def told(s: Snapshot) -> tuple[WakeChild, ...]:
+    """A claimed member is its claim's; the pool, which may have waited for its place, would not hear of its end."""
+    return (WakeChild(Uid(s.spec.pool_uid)),) if s.spec.claim is not None else ()
 
 
 def go_on(

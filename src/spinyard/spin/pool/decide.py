@@ -129,11 +129,13 @@ def living(s: PoolSnapshot) -> Plan:
     fleet = s.members
     loop = loop_of(s.children.failures, digest, minimum, s.row.uid, s.now)
     rows, actions = route(s)
-    leaving, due = leavers(s, fleet, minimum)
+    held = s.view.held if s.view is not None else 0
+    # Never too many: what has not reserved yet counts as if it had.
+    claimed = max(0, held - fleet.total)
+    leaving, due = leavers(s, fleet, min(minimum, max(0, maximum - claimed)))
     joining, status = joiners(s, fleet, loop, minimum, maximum)
     woken = wake_waiting(s, maximum)
     warm, starting = fleet.count(WARM, digest=digest), fleet.count(STARTING, digest=digest)
-    view = s.view
     status = msgspec.structs.replace(
         status,
         min=minimum,
@@ -141,7 +143,7 @@ def living(s: PoolSnapshot) -> Plan:
         warm=warm,
         starting=starting,
         stale=fleet.count(UNCLAIMED, other_than=digest),
-        held=view.held if view is not None else 0,
+        held=held,
         waiting=s.claims.count(frozenset({State.PENDING})),
         last_error=loop.last.message if loop.last is not None else "",
         last_error_class=loop.last.outcome if loop.last is not None else "",
@@ -150,7 +152,9 @@ def living(s: PoolSnapshot) -> Plan:
     waits += [loop.until - s.now] if s.now < loop.until else []
     waits += [due] if due is not None else []
     waits += [0.05] if joining or leaving or actions else []
-    state, why, reason = verdict(status, loop, s.now)
+    state, why, reason = verdict(status, loop, claimed, s.now)
+    if s.row.paused and state is PoolState.FILLING:
+        why, reason = f"{why}; it is paused", "Paused"
     return s.plan(
         state,
         why,
@@ -163,13 +167,14 @@ def living(s: PoolSnapshot) -> Plan:
     )
 
 
-def verdict(status: PoolStatus, loop: Loop, now: float) -> tuple[PoolState, str, str]:
+def verdict(status: PoolStatus, loop: Loop, claimed: int, now: float) -> tuple[PoolState, str, str]:
+    """Claimed instances take room for as long as they live; a member that is just going gives its room back."""
     if loop.last is not None and now < loop.until:
         return PoolState.DEGRADED, loop.last.message, "CrashLoopBackOff"
     if status.warm >= status.min:
         return PoolState.READY, f"{status.warm} warm", "Ready"
-    if status.held >= status.max and not status.starting:
-        return PoolState.READY, f"{status.warm} warm, at the maximum of {status.max}", "AtMaximum"
+    if status.warm >= status.max - claimed:
+        return PoolState.READY, f"{status.warm} warm, {claimed} claimed, at the maximum of {status.max}", "AtMaximum"
     return PoolState.FILLING, f"{status.warm} of {status.min} warm", "Filling"
 
 
@@ -206,8 +211,9 @@ def cluster_of(row: ObjectRow, spec: WarmPoolSpec) -> str:
     return f"{row.namespace}/{row.name}/{row.uid[:8]}" if spec.host_suffix else ""
 
 
-def leavers(s: PoolSnapshot, fleet: Fleet, minimum: int) -> tuple[tuple[ChildChange, ...], float | None]:
-    """(members to take away, seconds until the next one is due). The store does it only while they are unclaimed."""
+def leavers(s: PoolSnapshot, fleet: Fleet, least: int) -> tuple[tuple[ChildChange, ...], float | None]:
+    """(members to take away, seconds until the next one is due). `least`: how many are to stay, of the minimum those
+    that there is room for. The store does it only while they are unclaimed."""
     digest = s.spec.template_digest
     out: list[ChildChange] = []
     dues: list[float] = []
@@ -225,7 +231,7 @@ def leavers(s: PoolSnapshot, fleet: Fleet, minimum: int) -> tuple[tuple[ChildCha
             else:
                 dues.append(left)
     taken = {change.uid for change in out if isinstance(change, DeleteChild)}
-    spare = fleet.count(UNCLAIMED, digest=digest) - len(taken) - minimum
+    spare = fleet.count(UNCLAIMED, digest=digest) - len(taken) - least
     idle = s.spec.max_idle_seconds if s.spec.max_idle_seconds is not None else 0.0
     for child in sorted((c for c in warm if c.uid not in taken), key=lambda c: c.created_at)[: max(0, spare)]:
         left = child.created_at + idle - s.now

@@ -205,7 +205,11 @@ def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, 
             missing = missing or part
         elif not isinstance(s.observed(provider, key), Present):
             missing = missing or part
-    # What the wish no longer names: an external endpoint that was taken out. Directories stay until the Service goes.
+    # What the wish no longer names: an external endpoint that was taken out. Directories stay until the Service goes,
+    # also those whose making got lost before the wish changed: their rows are open.
+    for row in known.values():
+        if row.kind == "directory" and row.wanted and isinstance(s.observed(row.provider, row.key), Absent):
+            actions.append(Ensure(row.provider, row.key, DirectoryWant(name=row.key.rsplit("/", 1)[1])))
     dropped = tuple(row for row in known.values() if row.kind in DROPPED)
     changed, removals, _ = unmake(dropped, s.observed, s.now, hard=False)
     return tuple(rows) + changed, tuple(actions) + removals, missing
