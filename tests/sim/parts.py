@@ -90,6 +90,9 @@ class SqlPeek:
         )
         return [MemberFacts(*row[:5], row[5] == 1, row[6] == 1, row[7]) for row in found]
 
+    def template(self, digest: str) -> str:
+        return str(self._execute("SELECT spec FROM templates WHERE digest = ?", (digest,)).fetchone()[0])
+
     def held(self, scope: str) -> int:
         found = self._execute("SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE scope = ?", (scope,))
         return int(found.fetchone()[0])

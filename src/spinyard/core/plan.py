@@ -87,7 +87,7 @@ class DeleteChild:
 
 @dataclass(frozen=True, slots=True)
 class WakeChild:
-    """It may go on: due now."""
+    """It may go on: due now. Any object: a claimed member tells the pool that its place is free."""
 
     uid: Uid
 

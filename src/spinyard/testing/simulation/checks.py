@@ -188,7 +188,9 @@ class Checks:
         return self._passes[what] > PASSES_MAX
 
     def _may_wait_for_ever(self, row: ObjectRow, plan: Plan) -> None:
-        """Only a parent may: its children wake it."""
+        """Only a parent may: its children wake it. One that is paused waits for its user."""
+        if row.paused:
+            return
         if row.kind == Kind.SPIN or not self._sim.peek.objects(owner=row.uid):
             resting = {"failed", "degraded", "running", "progressing"}
             if row.kind == Kind.SPIN or plan.state not in resting:
