@@ -130,19 +130,22 @@ def in_time(status: SpinStatus, now: float) -> SpinStatus:
 
 
 def with_condition(status: SpinStatus, kind: str, value: bool, reason: str, message: str, now: float) -> SpinStatus:
-    """The same status with that condition set; its transition time moves only when its value does."""
+    changed = conditions_with(status.conditions, kind, value, reason, message, now)
+    return status if changed is status.conditions else msgspec.structs.replace(status, conditions=changed)
+
+
+def conditions_with(
+    conditions: tuple[Condition, ...], kind: str, value: bool, reason: str, message: str, now: float
+) -> tuple[Condition, ...]:
+    """With that condition set, last; the same object when nothing changes. Its transition time moves only when its
+    value does."""
     wanted = "True" if value else "False"
-    out: list[Condition] = []
-    at = now
-    for condition in status.conditions:
-        if condition.type != kind:
-            out.append(condition)
-        elif (condition.status, condition.reason, condition.message) == (wanted, reason, message):
-            return status
-        elif condition.status == wanted:
-            at = condition.last_transition_at
-    out.append(Condition(kind, wanted, reason, message, at))
-    return msgspec.structs.replace(status, conditions=tuple(out))
+    before = next((condition for condition in conditions if condition.type == kind), None)
+    if before is not None and (before.status, before.reason, before.message) == (wanted, reason, message):
+        return conditions
+    at = before.last_transition_at if before is not None and before.status == wanted else now
+    others = tuple(condition for condition in conditions if condition.type != kind)
+    return (*others, Condition(kind, wanted, reason, message, at))
 
 
 _DECODER = msgspec.json.Decoder(SpinStatus)

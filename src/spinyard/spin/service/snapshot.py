@@ -27,7 +27,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Dependency, ServiceSpec, TemplateSpec
 from spinyard.spin.service.status import ServiceState, ServiceStatus
 from spinyard.spin.snapshot import SpinRules
-from spinyard.spin.status import ENDING, STARTING, Condition, State
+from spinyard.spin.status import ENDING, STARTING, State, conditions_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,18 +179,8 @@ def fleet_of(children: Children, first_slot: int = 0) -> Fleet:
 def set_condition(
     status: ServiceStatus, kind: str, value: bool, reason: str, message: str, now: float
 ) -> ServiceStatus:
-    wanted = "True" if value else "False"
-    out = []
-    at = now
-    for condition in status.conditions:
-        if condition.type != kind:
-            out.append(condition)
-        elif (condition.status, condition.reason, condition.message) == (wanted, reason, message):
-            return status
-        elif condition.status == wanted:
-            at = condition.last_transition_at
-    out.append(Condition(kind, wanted, reason, message, at))
-    return msgspec.structs.replace(status, conditions=tuple(out))
+    changed = conditions_with(status.conditions, kind, value, reason, message, now)
+    return status if changed is status.conditions else msgspec.structs.replace(status, conditions=changed)
 
 
 def resource_row(s: ServiceSnapshot, key: ResourceKey, kind: str, provider: str, *, retained: bool = False) -> Resource:
