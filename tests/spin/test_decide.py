@@ -14,18 +14,26 @@ from spinyard.core.plan import CreateChild, Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import ServiceSpec
 from spinyard.ports.domain import Domain
+from spinyard.spin.claim.decide import ClaimDomain
 from spinyard.spin.decide import SpinDomain
 from spinyard.spin.job.decide import JobDomain
+from spinyard.spin.pool.decide import PoolDomain
 from spinyard.spin.service.decide import ServiceDomain
-from tests.spin.worlds import NOW, RULES, jobs, met, services, spins
+from tests.spin.worlds import NOW, RULES, claims, jobs, met, pools, services, spins
 
 KINDS: dict[str, tuple[Domain, Any]] = {
     "spin": (SpinDomain(RULES), spins()),
     "service": (ServiceDomain(RULES), services()),
     "job": (JobDomain(), jobs()),
+    "pool": (PoolDomain(RULES), pools()),
+    "claim": (ClaimDomain(), claims()),
 }
 ENDS = frozenset({"draining", "terminating", "cleaning", "terminated", "leaked", "failed"})
-PERSISTENT = frozenset({"ready", "serving", "available", "degraded", "progressing", "running", "succeeded", "failed"})
+PERSISTENT = frozenset(
+    {"ready", "serving", "available", "degraded", "progressing", "running", "succeeded", "failed"}
+    | {"warm", "filling", "bound"}
+)
+"""a parent's children wake it, a warm member's claim does"""
 
 often = settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 kinds = pytest.mark.parametrize("kind", KINDS)

@@ -21,10 +21,12 @@ from spinyard.core.observed import (
     Look,
     LookChildren,
     LookObject,
+    LookPool,
     LookProbe,
     LookResource,
     LookWatch,
     ObjectBrief,
+    PoolView,
     Present,
     ProbeAnswer,
     ProbeResult,
@@ -37,11 +39,16 @@ from spinyard.core.plan import Reservation, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import (
     BootstrapStep,
+    ClaimPart,
+    ClaimSpec,
     DataDirectory,
     DirectoryScope,
+    Exec,
     HttpGet,
     JobSpec,
     Kind,
+    OnClaim,
+    PoolWindow,
     Port,
     Probe,
     RollingUpdate,
@@ -50,11 +57,14 @@ from spinyard.core.spec import (
     SmokeTest,
     SpinSpec,
     TemplateSpec,
+    WarmPoolSpec,
     digest_of,
 )
 from spinyard.core.want import EndpointState
 from spinyard.errors import ErrorClass
+from spinyard.spin.claim.status import ClaimState, ClaimStatus
 from spinyard.spin.job.status import JobState, JobStatus
+from spinyard.spin.pool.status import PoolState, PoolStatus
 from spinyard.spin.service.status import ServiceState, ServiceStatus
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
 from spinyard.spin.status import SpinStatus, State, encode_status
@@ -63,6 +73,7 @@ NOW = 1_800_000_000.0
 RULES = SpinRules({"fake": ProviderFacts("host:fake", (20_000, 20_100), 3.0)})
 UID = Uid("bcdfghjkmnpqrstvwxz2")
 PROBE = Probe(http_get=HttpGet())
+PART = ClaimPart("claim", "mine", "mine.test", (("A", "b"),), (("f", "x"),), OnClaim(exec=Exec(("hook",))))
 
 seconds = st.sampled_from((0.0, 0.01, 0.5, 5.0, 100.0, 10_000.0, -5.0))
 small = st.integers(0, 9)
@@ -139,6 +150,8 @@ def _answer(look: Look, unknown: bool) -> st.SearchStrategy[Any]:
             return children
         case LookObject():
             return st.one_of(st.none(), st.builds(ObjectBrief, st.just(UID), st.just("available"), st.booleans()))
+        case LookPool():
+            return st.one_of(st.none(), pool_views)
     raise NotImplementedError(look)
 
 
@@ -166,6 +179,7 @@ def spins(draw: st.DrawFn) -> ObjectRow:
         smoke_passed=draw(st.booleans()),
         stuck=draw(st.booleans()),
         unknown=draw(st.booleans()),
+        claim_step=draw(st.integers(0, 3)),
     )
     reserved = tuple(
         Reservation("ports/host:fake", f"port/{port.name}", 1, 20_001) for port in template.ports if draw(st.booleans())
@@ -185,6 +199,15 @@ def spins(draw: st.DrawFn) -> ObjectRow:
         name="web-1",
         spec=draw(
             st.builds(
+                SpinSpec,
+                template_digest=st.just(digest_of(template)),
+                cluster=st.just("default/web") if routed else st.sampled_from(("", "default/web")),
+                ttl_seconds=st.sampled_from((None, 1.0, 1e6)),
+                pool_uid=st.just("pool"),
+                claim=st.sampled_from((None, PART)),
+            )
+            if draw(st.booleans())
+            else st.builds(
                 SpinSpec,
                 template_digest=st.just(digest_of(template)),
                 cluster=st.just("default/web") if routed else st.sampled_from(("", "default/web")),
@@ -299,6 +322,72 @@ def jobs(draw: st.DrawFn) -> ObjectRow:
         state=draw(st.sampled_from([str(state) for state in JobState])),
         created_at=NOW - 50.0,
         delete_at=draw(st.sampled_from((None, NOW - 5.0))),
+    )
+
+
+@st.composite
+def pool_specs(draw: st.DrawFn) -> WarmPoolSpec:
+    low, high = draw(st.integers(0, 3)), draw(st.integers(1, 5))
+    window = PoolWindow(draw(st.sampled_from(("* * * * *", "0 0 1 1 *", "0 0 29 2 *"))), 90.0, 1, draw(small))
+    return WarmPoolSpec(
+        template_digest=NEW,
+        min=low,
+        max=max(low, high),
+        windows=draw(st.sampled_from(((), (window,)))),
+        max_idle_seconds=draw(st.sampled_from((None, 0.0, 30.0))),
+        freshness_seconds=draw(st.sampled_from((None, 1.0, 1e6))),
+        replace_stale=draw(st.booleans()),
+        host_suffix=draw(st.sampled_from(("", "box.test"))),
+    )
+
+
+pool_views = st.builds(
+    PoolView, uid=st.just(UID), spec=pool_specs(), deleting=st.booleans(), warm=small, held=small, waiting=small
+)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> ObjectRow:
+    status = PoolStatus(since=NOW - draw(seconds), spawned=draw(small), attempts=draw(small))
+    return ObjectRow(
+        uid=UID,
+        kind=Kind.WARM_POOL,
+        namespace="default",
+        name="box",
+        spec=draw(pool_specs()),
+        status=msgspec.json.encode(status),
+        state=draw(st.sampled_from([str(state) for state in PoolState])),
+        created_at=NOW - 50.0,
+        template=draw(templates),
+        template_digest=NEW,
+        delete_at=draw(st.sampled_from((None, NOW - 5.0))),
+        force=draw(st.booleans()),
+        paused=draw(st.booleans()),
+        resources=draw(resources((("route", "route"),))),
+    )
+
+
+@st.composite
+def claims(draw: st.DrawFn) -> ObjectRow:
+    spec = ClaimSpec(
+        pool="box",
+        pool_uid="pool",
+        expires_at=draw(st.sampled_from((None, NOW - 1.0, NOW, NOW + 5.0))),
+        wait_seconds=draw(st.sampled_from((0.0, 1.0, 1e6))),
+        host=draw(st.sampled_from(("", "mine.box.test"))),
+    )
+    status = ClaimStatus(since=NOW - draw(seconds), tries=draw(st.integers(0, 4)), cold=draw(st.booleans()))
+    return ObjectRow(
+        uid=UID,
+        kind=Kind.CLAIM,
+        namespace="default",
+        name="mine",
+        spec=spec,
+        status=msgspec.json.encode(status),
+        state=draw(st.sampled_from([str(state) for state in ClaimState])),
+        created_at=NOW - draw(seconds),
+        delete_at=draw(st.sampled_from((None, NOW - 5.0))),
+        force=draw(st.booleans()),
     )
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim
 
 from spinyard.core.spec import PoolWindow, WarmPoolSpec
-
-NEVER = 366 * 86400.0
 
 
 def bounds(spec: WarmPoolSpec, now: float) -> tuple[int, int, float | None]:
@@ -38,5 +36,8 @@ def next_opening(window: PoolWindow, now: float) -> float | None:
 
 def _step(window: PoolWindow, now: float, *, reverse: bool) -> float | None:
     at = datetime.fromtimestamp(now, UTC)
+    if reverse:
+        # It looks strictly before: a window that opens in this very moment is open.
+        at += timedelta(microseconds=1)
     found = next(iter(CronSim(window.cron, at, reverse=reverse)), None)
     return None if found is None else found.timestamp()

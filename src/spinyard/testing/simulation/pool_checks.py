@@ -39,6 +39,8 @@ class PoolChecks:
                 entry = self._sim.proxy.entries.get(ResourceKey(key))
                 if entry is not None:
                     self._acknowledged[owner_of(ResourceKey(key))] = entry.want.host
+            case _:
+                pass
 
     def asked(self, claim: str) -> None:
         """A claim was made by the use case."""
