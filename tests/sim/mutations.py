@@ -28,6 +28,7 @@ from spinyard.store import commit as store_commit
 from spinyard.store.leases import LeaseStatements
 from spinyard.store.store import SqlStore
 from tests.sim.parts import PARTS
+from tests.sim.pool_mutations import POOL_MUTATIONS
 
 Mutation = Callable[[], AbstractContextManager[None]]
 
@@ -414,7 +415,7 @@ MUTATIONS: dict[str, Mutation] = {
         stale_taken_for_committed,
         endpoint_never_asked_again,
     )
-}
+} | POOL_MUTATIONS
 # Not in the gate, for no seed found them yet: `lost_wake_up` (a service looks again by itself in seconds: only slower)
 # and `lost_route_change` (found once, by seed 150 of an earlier scenario).
 
@@ -431,5 +432,20 @@ FIRST_SEED = {
     "retry_without_backoff": 10,
     "crash_loop_without_backoff": 5,
     "retained_directory_removed": 29,
+    "anybodys_member_is_bound": 2,
+    "bound_in_any_state": 2,
+    "stale_members_are_bound": 77,
+    "a_second_member_for_a_claim": 6,
+    "back_to_the_pool": 2,
+    "claimed_members_are_deleted": 2,
+    "claimed_members_do_not_count": 2,
+    "ready_before_it_serves": 2,
+    "files_not_awaited": 2,
+    "hook_not_awaited": 9,
+    "not_probed_when_claimed": 2,
+    "refill_ignores_the_maximum": 2,
+    "ttl_ignored": 2,
+    "no_refill": 2,
+    "surplus_stays": 30,
 }
 """where it was found last: looked at first, to save time; any other seed will do"""

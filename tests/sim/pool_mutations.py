@@ -246,6 +246,8 @@ def surplus_stays() -> Iterator[None]:
         yield
 
 
+# Not in the gate, for seeds find it too seldom: `room_given_back_in_silence` has a scenario of its own in
+# test_simulation.
 POOL_MUTATIONS: dict[str, Mutation] = {
     one.__name__: one
     for one in (
@@ -263,7 +265,6 @@ POOL_MUTATIONS: dict[str, Mutation] = {
         refill_ignores_the_maximum,
         ttl_ignored,
         no_refill,
-        room_given_back_in_silence,
         surplus_stays,
     )
 }

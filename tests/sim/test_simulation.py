@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
+from spinyard.spin.claim.status import TRANSITIONS as CLAIM
 from spinyard.spin.job.status import TRANSITIONS as JOB
+from spinyard.spin.pool.status import TRANSITIONS as POOL
 from spinyard.spin.service.status import TRANSITIONS as SERVICE
 from spinyard.spin.status import TRANSITIONS as SPIN
-from spinyard.testing.simulation.scenario import DISTURBANCES, RATES, USER
+from spinyard.testing.simulation.scenario import DISTURBANCES, POOL_USER, RATES, USER, Step, make
 from tests.sim.mutations import FIRST_SEED, MUTATIONS
 from tests.sim.parts import simulate
+from tests.sim.pool_mutations import room_given_back_in_silence
 from tests.sim.run import report
 
-SEEDS_LEAST = 150
-SEEDS_CPU_SECONDS = 75.0
+SEEDS_LEAST = 120
+SEEDS_CPU_SECONDS = 60.0
 """more seeds are run while this lasts"""
 MUTATION_SEEDS = 60
 """a planted bug must be found within so many"""
 
-NOT_SIMULATED = frozenset({"Spin:warm"})
-"""warm pools and claims have no users in the simulation yet"""
+MACHINES = (SPIN, SERVICE, JOB, POOL, CLAIM)
+OF_POOLS = (
+    *("bound", "claim-hit", "claim-cold", "claim-warm", "claim-waited", "claim-rebound", "claim-expired"),
+    *("claim-renewed", "claim-hook-failed", "claim:CapacityUnavailable", "freshness", "idle-shrink"),
+)
 
 
 @pytest.mark.timeout(400)
@@ -36,12 +43,15 @@ def test_everything_holds_in_every_seed_and_every_fault_and_state_is_reached() -
         reached |= result.reached
     print(f"{seed} seeds in {time.process_time() - begun:.0f} s of CPU")
 
-    wanted = {f"{machine.name}:{state}" for machine in (SPIN, SERVICE, JOB) for state in machine.states()}
-    wanted -= {f"{machine.name}:{machine.initial}" for machine in (SPIN, SERVICE, JOB)}
-    wanted |= {f"fault:{name}" for name, _ in RATES if ":" in name} | {f"step:{what}" for what in DISTURBANCES + USER}
+    wanted = {f"{machine.name}:{state}" for machine in MACHINES for state in machine.states()}
+    wanted -= {f"{machine.name}:{machine.initial}" for machine in MACHINES}
+    wanted |= {f"fault:{name}" for name, _ in RATES if ":" in name} | {
+        f"step:{what}" for what in DISTURBANCES + USER + POOL_USER
+    }
     wanted |= {f"event:{reason}" for reason in ("RolledBack", "CrashLoopBackOff", "DrainDeadline", "Stuck", "Leaked")}
     wanted |= {"fault:disk", "crash", "takeover", "stale", "refused", "orphan-removed", "zombie-call"}
-    assert wanted - reached - NOT_SIMULATED == set()
+    wanted |= set(OF_POOLS)
+    assert wanted - reached == set()
 
 
 def test_a_seed_gives_the_same_run_again() -> None:
@@ -56,3 +66,14 @@ def test_a_planted_bug_is_found(name: str) -> None:
     with MUTATIONS[name]():
         seeds = (FIRST_SEED.get(name, 1), *range(1, MUTATION_SEEDS + 1))
         assert any(not simulate(seed).ok for seed in seeds), f"{name} was not found"
+
+
+def test_a_full_pool_hears_that_a_claimed_member_is_gone() -> None:
+    """Seldom met by chance: a claim that failed and stays, whose member was the pool's last place."""
+    kills = tuple(Step(20.0 + 2.0 * who, "kill", who, 0.5) for who in range(3))
+    steps = (Step(0.5, "pool", 0, 0.1), Step(8.0, "burst", 0, 0.5), *kills)
+    scenario = replace(make(117), rates=(), steps=steps, seconds=30.0, ports=1000)
+    result = simulate(scenario)
+    assert result.ok, report(result)
+    with room_given_back_in_silence():
+        assert not simulate(scenario).ok

@@ -10,8 +10,8 @@ import pytest
 
 from spinyard.core.ids import Uid
 from spinyard.core.observed import ChildFailure
-from spinyard.core.plan import CreateChild, Plan
-from spinyard.core.spec import ClaimSpec, Kind, SpinSpec, TemplateSpec, WarmPoolSpec, digest_of
+from spinyard.core.plan import BindMember, CreateChild, Plan
+from spinyard.core.spec import ClaimPart, ClaimSpec, Kind, SpinSpec, TemplateSpec, WarmPoolSpec, digest_of
 from spinyard.errors import Conflict, InvalidInput, NotFound
 from spinyard.ports.store import Commit, StoredObject, Transaction
 from spinyard.usecases.change import renew
@@ -85,7 +85,11 @@ def test_a_member_of_an_older_template_is_not_handed_out(yard: Yard) -> None:
     warm_members(yard, 1)
     other = replace(pool(), template=TemplateSpec(command=("sleep", "61")))
     yard.apply(other)
-    assert make(yard, "a").member is None
+    made = make(yard, "a")
+    assert made.member is None
+    box, claimed = yard.run(lambda tx: get_live(tx, BOX)).row.uid, made.stored.row.uid
+    late = BindMember(box, "warm", DIGEST, ClaimPart(claimed, "a"))
+    assert yard.run(lambda tx: tx.bind_member(claimed, late)) is None, "nor to one who read the pool before"
 
 
 def test_a_new_template_leaves_claims_alone(yard: Yard) -> None:

@@ -110,6 +110,8 @@ class PoolChecks:
                 self._broken("more members than the maximum of their pool", f"{row.name}: {held} held")
         if row.state == "warm" and plan.state in ("registering", "ready"):
             self._prepared(row.uid)
+        if plan.outcome == "ClaimHookFailed" and row.outcome != plan.outcome:
+            self._sim.reached("claim-hook-failed")
 
     def _allowed(self, uid: str, pool: str) -> int:
         since = self._sim.peek.object(uid)
