@@ -41,7 +41,7 @@ class Checks:
         self._listed: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         self._deleting: set[str] = set()
         self._was_ready: set[str] = set()
-        self._made: dict[str, list[float]] = defaultdict(list)
+        self._made: dict[str, list[tuple[float, int]]] = defaultdict(list)
         self._passes: Counter[str] = Counter()
         self._second = -1
         self.mutations = 0
@@ -302,10 +302,12 @@ class Checks:
             self._broken("two children for one slot", row.name)
 
     def _not_too_fast(self, row: ObjectRow, spec: ServiceSpec, made: int) -> None:
-        """What does not start is tried again more and more slowly."""
-        recent = [at for at in self._made[row.uid] if self._sim.loop_time - at < 10.0] + [self._sim.loop_time] * made
+        """What does not start is tried again more and more slowly. As many as were wished for when they were made."""
+        recent = [one for one in self._made[row.uid] if self._sim.loop_time - one[0] < 10.0]
+        recent += [(self._sim.loop_time, spec.replicas)] * made
         self._made[row.uid] = recent
-        if len(recent) > 6 * (spec.replicas + 1) + 12:
+        wished = max((replicas for _, replicas in recent), default=0)
+        if len(recent) > 6 * (wished + 1) + 12:
             self._broken("instances are made without backoff", f"{row.name}: {len(recent)} in 10 s")
 
     def _keeps_what_is_retained(self, row: ObjectRow, plan: Plan) -> None:
