@@ -434,7 +434,7 @@ FIRST_SEED = {
     "retained_directory_removed": 29,
     "anybodys_member_is_bound": 2,
     "bound_in_any_state": 2,
-    "stale_members_are_bound": 77,
+    "stale_members_are_bound": 34,
     "a_second_member_for_a_claim": 6,
     "back_to_the_pool": 2,
     "claimed_members_are_deleted": 2,

@@ -126,6 +126,8 @@ class PoolUsers:
                 self._update(stored, "DeleteRequested", delete=True, force=step.what == "pool-force")
             case "pool-template":
                 self._apply(stored, spec, chance.choose(SORTS), chance)
+                if step.much < 0.5:
+                    self._claim(step, chance)  # at once: those of the older template are still there
             case "pool-change":
                 other = shapes.pool(chance, stored.row.name, spec.template_digest)
                 self._update(stored, "SpecChanged", spec=replace(other, host_suffix=spec.host_suffix))
