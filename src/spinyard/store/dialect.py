@@ -197,8 +197,6 @@ def _connect(driver: Any, path: str, cache_kib: int = 32_768) -> Any:
             "temp_store = MEMORY",
             f"cache_size = -{cache_kib}",
             "journal_size_limit = 67108864",
-            # In pages: the same few pages are written by every commit, so copying them less often copies far fewer.
-            "wal_autocheckpoint = 4000",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
     except sqlite3.Error:

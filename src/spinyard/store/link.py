@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, overload
 
+import msgspec
 import sqlalchemy as sa
 
-from spinyard.store.codec import json_text
 from spinyard.store.dialect import IN_LINK, Columns, Words
+
+_encoder = msgspec.json.Encoder()
 
 Record = tuple[Any, ...]
 _NAME = re.compile(r"(?<![:\w]):([a-z_]+)")
@@ -152,12 +154,14 @@ class Link:
             last = tuple(shared.values())
             self._run(self._cursor.executemany, text, [in_order((*row, *last)) for row in rows])
         else:
-            self.execute(statement, {"rows": json_text(rows), **shared})
+            self.execute(statement, {"rows": _encoder.encode(rows).decode(), **shared})
 
     def written(self, statement: Sql, rows: Sequence[Record], shared: Mapping[str, Any]) -> set[Any]:
         """As `execute_rows`; the first columns of those rows that the statement really wrote, which it returns."""
         if not (self._each and isinstance(statement, RowSql)):
-            return {name for (name,) in self.execute(statement, {"rows": json_text(rows), **shared}).all()}
+            return {
+                name for (name,) in self.execute(statement, {"rows": _encoder.encode(rows).decode(), **shared}).all()
+            }
         text, in_order = statement.one_by_one(shared)
         last = tuple(shared.values())
         cursor, execute, out = self._cursor, self._cursor.execute, set()
