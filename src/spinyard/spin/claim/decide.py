@@ -49,6 +49,11 @@ class ClaimSnapshot:
         return failures[0].message if failures else "its instance went away"
 
     @property
+    def failed(self) -> int:
+        answer = self.seen.answers.get(LookChildren(self.row.uid))
+        return len(answer.failures) if isinstance(answer, Children) else 0
+
+    @property
     def slots(self) -> int:
         answer = self.seen.answers.get(LookChildren(self.row.uid))
         return answer.highest_slot if isinstance(answer, Children) else -1
@@ -139,8 +144,10 @@ def pending(s: ClaimSnapshot) -> Plan:
     pool = s.pool
     if pool is None or pool.deleting:
         return s.fail(ErrorClass.DEPENDENCY_FAILED, f"the pool {s.spec.pool} is gone")
-    if s.status.tries >= TRIES_MAX:
-        return s.fail(ErrorClass.PROBE_FAILED, f"{s.status.tries} members were not good: {s.failure}")
+    # One may fail so fast that it was never seen alive.
+    tries = max(s.status.tries, s.failed)
+    if tries >= TRIES_MAX:
+        return s.fail(ErrorClass.PROBE_FAILED, f"{tries} members were not good: {s.failure}")
     if pool.warm:
         bind = BindMember(pool.uid, State.WARM, pool.spec.template_digest, s.part)
         dropped = tuple(DeleteChild(child.uid, "a warm member can be had") for child in queued)
