@@ -92,7 +92,7 @@ def _http_connections() -> Dict:
                     "@type": TYPES + "envoy.extensions.filters.http.router.v3.Router",
                     "suppress_envoy_headers": True,
                 },
-            }
+            },
         ],
         "common_http_protocol_options": {
             "idle_timeout": "3600s",
