@@ -134,6 +134,10 @@ def end() -> None:
     os._exit(int(option("exit")))
 
 
+EATEN: list[bytearray] = []
+"""kept: a moment of much memory, between two samples, is what the limit does not see"""
+
+
 def misbehave() -> None:
     if option("daemonise"):
         daemonise()
@@ -143,12 +147,10 @@ def misbehave() -> None:
         line = b"x" * 1023 + b"\n"
         for _ in range(int(option("fill-log") / 1024)):
             os.write(1, line)
-    if option("eat"):
-        eaten: list[bytearray] = []
-        while len(eaten) < option("eat"):
-            eaten.append(bytearray(1 << 20))
-            for place in range(0, 1 << 20, 4096):
-                eaten[-1][place] = 1
+    while len(EATEN) < option("eat"):
+        EATEN.append(bytearray(1 << 20))
+        for place in range(0, 1 << 20, 4096):
+            EATEN[-1][place] = 1
     if "--exit" in sys.argv:
         threading.Thread(target=end, daemon=True).start()
 
