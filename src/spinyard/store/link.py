@@ -189,9 +189,10 @@ class Link:
 
     def rollback(self) -> None:
         try:
-            if self._connection.in_transaction():
+            # Also one that a failed commit (a full disk) left inactive: it would stand in the way of the next.
+            if self._connection.get_transaction() is not None:
                 self._connection.rollback()
-            elif not self._connection.invalidated:
+            if not self._connection.invalidated:
                 self._run(self._raw.rollback)
         finally:
             self._end()
