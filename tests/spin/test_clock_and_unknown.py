@@ -47,7 +47,15 @@ def test_two_looks_that_a_jump_lies_between_are_still_apart() -> None:
     seen = Resource(resource_key(uid, "x"), uid, "cloud", "process", False, None, 10.0, absent_at=NOW + HOUR)
     again = closing(seen, Absent(), NOW)
     assert again.closed_at is None
-    assert closing(again, Absent(), NOW + 11).closed_at == NOW + 11
+    assert closing(again, Absent(seconds=11.0), NOW + 11).closed_at == NOW + 11
+
+
+def test_a_jump_forward_does_not_shorten_the_time_between_two_looks() -> None:
+    """The ledger says an hour; whoever looks has seen it absent for a second."""
+    uid = Uid("b" * 20)
+    seen = Resource(resource_key(uid, "x"), uid, "cloud", "process", False, None, 10.0, absent_at=NOW)
+    assert closing(seen, Absent(seconds=1.0), NOW + HOUR).closed_at is None
+    assert closing(seen, Absent(seconds=10.5), NOW + HOUR).closed_at == NOW + HOUR
 
 
 def test_an_instance_out_of_traffic_stays_out_until_its_exec_probe_was_made_again() -> None:

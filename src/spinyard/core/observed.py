@@ -66,7 +66,10 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    pass
+    """`seconds`: since this observer first saw it absent, with no other answer in between, by a clock that does not
+    jump. Only filled in where one Absent is no proof (Capabilities.gone_after_seconds)."""
+
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from spinyard.core.observed import LookWatch, ProbeResult
 from spinyard.core.spec import Kind
+from spinyard.engine.absences import Absences
 from spinyard.ports.clock import Clock
 from spinyard.ports.domain import Domain
 from spinyard.ports.prober import Prober
@@ -93,3 +94,4 @@ class Context:
     failpoint: Callable[[str], None] = no_failpoint
     committed: Callable[[int], None] = lambda seq: None
     figures: Figures = field(default_factory=Figures)
+    absences: Absences = field(default_factory=Absences)

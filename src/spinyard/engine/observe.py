@@ -83,6 +83,8 @@ async def _resource(context: Context, name: str, look: LookResource) -> Answer:
         return Unknown(f"{name}: {error}")
     if isinstance(answer, Unknown):
         context.figures.unknowns += 1
+    if provider.capabilities.gone_after_seconds > 0:
+        return context.absences.told(name, look.key, answer, context.clock.monotonic())
     return answer
 
 

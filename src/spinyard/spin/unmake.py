@@ -43,12 +43,13 @@ def closing(resource: Resource, observed: Observed, now: float) -> Resource:
             return replace(resource, absent_at=None)
         case Unknown():
             return resource
-        case Absent():
+        case Absent(seconds=seconds):
             if resource.gone_after_seconds <= 0:
                 return replace(resource, closed_at=now)
             if resource.absent_at is None or resource.absent_at > now:
                 return replace(resource, absent_at=now)
-            if now - resource.absent_at > resource.gone_after_seconds:
+            # By the ledger, which outlives us, and by the observer's steady clock, which does not jump.
+            if min(now - resource.absent_at, seconds) > resource.gone_after_seconds:
                 return replace(resource, closed_at=now)
             return resource
 

@@ -133,7 +133,7 @@ class Checks:
             if not key.startswith("stray"):
                 self._broken("[1] made before it was in the ledger", key)
             return
-        if row.closed and self._issued.get(key) == self._takeovers[uid]:
+        if row.closed and not row.retained and self._issued.get(key) == self._takeovers[uid]:
             self._broken("[3] came into being after it was declared gone", key)
         if not row.closed:
             self.pools.made(key)
@@ -276,7 +276,9 @@ class Checks:
         retained = {facts.key for facts in self._retained(prefix)}
         left = [key for key in sim.world.things if key.startswith(prefix) and key not in retained]
         left += [key for key in sim.proxy.entries if key.startswith(prefix)]
-        left += [key for key, count in sim.provider.underway.items() if count and key.startswith(prefix)]
+        # What is retained may come late: it is what was wished for, and the sweep spares it.
+        underway = [key for key, count in sim.provider.underway.items() if count and key.startswith(prefix)]
+        left += [key for key in underway if key not in retained]
         left = [key for key in left if self._issued.get(key) == self._takeovers[row.uid]]
         if left:
             self._broken("[3] declared gone, and something is left", f"{row.kind} {row.name}: {left}")
@@ -285,7 +287,8 @@ class Checks:
             self._broken("[3] finished with open ledger rows", f"{row.kind} {row.name}: {open_rows}")
 
     def _retained(self, prefix: str) -> list[Any]:
-        rows = [self._sim.peek.resource(key) for key in self._sim.world.things if key.startswith(prefix)]
+        known = {*self._sim.world.things, *self._sim.provider.underway}
+        rows = [self._sim.peek.resource(key) for key in known if key.startswith(prefix)]
         return [row for row in rows if row is not None and row.retained]
 
     def _rolled(self, row: ObjectRow, spec: ServiceSpec, plan: Plan) -> None:
