@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.spec import Kind, Probe, WarmPoolSpec
+from spinyard.core.spec import Kind, ObjectSpec, Probe, WarmPoolSpec
 from spinyard.core.want import RouteWant
 
 
@@ -150,7 +152,21 @@ class LookPool:
     warm_state: str
 
 
-Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject | LookPool
+@dataclass(frozen=True, slots=True)
+class LookPeer:
+    """Another object as it stands in the store. Answer: Peer, or None when there is none that is unfinished."""
+
+    uid: Uid
+
+
+@dataclass(frozen=True, slots=True)
+class LookTraffic:
+    """What the data plane has counted for these clusters. Answer: Traffic, or Unknown: then it decides nothing."""
+
+    clusters: tuple[str, ...]
+
+
+Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject | LookPool | LookPeer | LookTraffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +236,39 @@ class PoolView:
     waiting: int
 
 
-Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | None
+@dataclass(frozen=True, slots=True)
+class Peer:
+    uid: Uid
+    name: str
+    state: str
+    spec: ObjectSpec
+    status: bytes
+    generation: int
+    deleting: bool
+    paused: bool
+
+
+class ClusterTraffic(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Since the data plane's epoch began. `requests`: those that were answered, whatever with, each once however often it
+    was retried; `failures`: of these, by 5xx or by none. `active`: under way now. `latency`: (upper bound in seconds,
+    how many took no longer), cumulative, the bounds ascending."""
+
+    requests: int = 0
+    failures: int = 0
+    active: int = 0
+    latency: tuple[tuple[float, int], ...] = ()
+
+
+class Traffic(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Counters only go up as long as `epoch` is the same; another epoch means: begun anew, nothing can be told of what
+    lay between. A cluster without any request may be missing. `at`: wall time of the reading."""
+
+    epoch: str
+    at: float
+    clusters: dict[str, ClusterTraffic] = {}
+
+
+Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | Peer | Traffic | None
 
 
 @dataclass(frozen=True, slots=True)

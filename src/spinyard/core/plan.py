@@ -10,7 +10,7 @@ from typing import Literal
 
 from spinyard.core.actions import Action
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.spec import ClaimPart, Kind, ObjectSpec
+from spinyard.core.spec import ClaimPart, Kind, ObjectSpec, RolloutPart
 from spinyard.core.want import Want
 
 
@@ -103,7 +103,27 @@ class BindMember:
     part: ClaimPart
 
 
-ChildChange = CreateChild | DeleteChild | WakeChild | BindMember
+@dataclass(frozen=True, slots=True)
+class SetRollout:
+    """`part` becomes the `rollout` of the Service, if it lives, is not being deleted, is still of `old_digest` and has no
+    other Rollout's part; else nothing happens, and the next pass sees it. The Service is due at once."""
+
+    service: Uid
+    old_digest: Digest
+    part: RolloutPart
+
+
+@dataclass(frozen=True, slots=True)
+class EndRollout:
+    """Takes the part of that Rollout out of the Service. `promote`: what it rolled out becomes the Service's template and
+    its side the Service's, in the same update. Nothing happens when the part is not there any more."""
+
+    service: Uid
+    rollout_uid: Uid
+    promote: bool
+
+
+ChildChange = CreateChild | DeleteChild | WakeChild | BindMember | SetRollout | EndRollout
 
 
 @dataclass(frozen=True, slots=True)

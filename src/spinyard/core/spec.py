@@ -23,6 +23,7 @@ class Kind(StrEnum):
     JOB = "Job"
     WARM_POOL = "WarmPool"
     CLAIM = "Claim"
+    ROLLOUT = "Rollout"
 
 
 # -- probes ------------------------------------------------------------------------------------------------------
@@ -219,9 +220,109 @@ class External:
     readiness_probe: Probe | None = None
 
 
+WEIGHT_ALL = 10_000
+"""Weights are parts of 10,000 of the requests that go to the new side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    """What decides the side of a request: one of the three, or none (each request on its own). The same value is always
+    on the same side, and those on the new side stay there while the weight rises. `no_key_old`: a request without the
+    header or cookie goes to the old side; else to any."""
+
+    header: str = ""
+    cookie: str = ""
+    client_address: bool = False
+    no_key_old: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStep:
+    """`weight` in parts of 10,000. It is left when the judge has passed and `hold_seconds` are over; `wait`: and a
+    person has promoted it."""
+
+    weight: int
+    hold_seconds: float = 0.0
+    wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyLimit:
+    """The quantile of the new side's latency, in seconds, may not be above `max_seconds`, nor above `max_ratio` times the
+    old side's. `min_requests` on the new side (and, for the ratio, on the old) before it says anything."""
+
+    quantile: float
+    max_seconds: float | None = None
+    max_ratio: float | None = None
+    min_requests: int = 50
+
+
+class Gauge(StrEnum):
+    ACTIVE_REQUESTS = "activeRequests"
+    """requests under way on the new side, for each of its instances in traffic"""
+    FAILED_STARTS = "failedStarts"
+    """instances of the new version that failed since the rollout began"""
+    FAILURE_RATE = "failureRate"
+    """share of the new side's requests that failed in the present step, after the first 50: all there is at full weight,
+    where there is no old side to compare with"""
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeLimit:
+    gauge: Gauge
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """`margin`: by how much more of the new side's requests may fail (0.05: 5 points). `alpha`: how often each verdict may
+    be wrong (core/verdict). `enabled` False: steps are left by time and by people alone."""
+
+    enabled: bool = True
+    margin: float = 0.05
+    alpha: float = 0.05
+    latency: tuple[LatencyLimit, ...] = ()
+    gauges: tuple[GaugeLimit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutStrategy:
+    """How a Service goes to another template. `blue_green`: all new instances are up before the first request moves.
+    `ready_deadline_seconds`: for the new instances of a step to be in traffic. `soak_seconds`: at full weight, with the
+    old side still at full capacity, before it is taken away."""
+
+    blue_green: bool = False
+    steps: tuple[RolloutStep, ...] = ()
+    analysis: Analysis = field(default_factory=Analysis)
+    sticky: Sticky = field(default_factory=Sticky)
+    ready_deadline_seconds: float = 120.0
+    soak_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPart:
+    """What a running Rollout wants of its Service: written by the Rollout alone, in its own commit. `serial` rises with
+    each change. `side` names the cluster of the new side; `probe` and `directories` are of the new template."""
+
+    rollout_uid: str
+    rollout_name: str
+    template_digest: Digest
+    side: str
+    serial: int = 0
+    replicas: int = 0
+    weight: int = 0
+    sticky: Sticky = field(default_factory=Sticky)
+    probe: Probe | None = None
+    directories: tuple[DataDirectory, ...] = ()
+    """those of scope Service"""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """Exactly one of `template_digest` and `external` is set; `template_ref` is kept for display."""
+    """Exactly one of `template_digest` and `external` is set; `template_ref` is kept for display.
+
+    `strategy` None: another template is rolled out by replacing instances one after the other. `side` and `rollout` are
+    not the user's: the cluster that the last Rollout left behind, and the running one."""
 
     owner: str = ""
     replicas: int = 1
@@ -233,6 +334,30 @@ class ServiceSpec:
     depends_on: tuple[Dependency, ...] = ()
     ttl_seconds: float | None = None
     restarted_at: float = 0.0
+    strategy: RolloutStrategy | None = None
+    side: str = ""
+    rollout: RolloutPart | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSpec:
+    """One Service from one template to another. Made when a Service with a strategy is applied with another template.
+
+    `promoted`: so many steps a person has let pass; `promoted_fully`: all of them. `abort`: why it is to go back, or
+    empty; it is never taken back."""
+
+    service: str
+    service_uid: str
+    owner: str = ""
+    template_digest: Digest = Digest("")
+    template_ref: str = ""
+    old_digest: Digest = Digest("")
+    strategy: RolloutStrategy = field(default_factory=RolloutStrategy)
+    probe: Probe | None = None
+    directories: tuple[DataDirectory, ...] = ()
+    promoted: int = 0
+    promoted_fully: bool = False
+    abort: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,4 +468,4 @@ class ClaimSpec:
     host: str = ""
 
 
-ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec
+ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec | RolloutSpec

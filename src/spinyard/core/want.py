@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from spinyard.core.spec import EnvVar, Isolation, Limits, Probe
+from spinyard.core.spec import EnvVar, Isolation, Limits, Probe, Sticky
 
 
 class ProcessWant(msgspec.Struct, frozen=True, tag="process", kw_only=True):
@@ -72,6 +72,15 @@ class EndpointWant(msgspec.Struct, frozen=True, tag="endpoint", kw_only=True):
     """where the data plane's own health check goes; 0: to `port`"""
 
 
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """A second cluster that gets `weight` parts of 10,000 of the requests of a route."""
+
+    cluster: str
+    weight: int = 0
+    probe: Probe | None = None
+    sticky: Sticky = Sticky()
+
+
 class RouteWant(msgspec.Struct, frozen=True, tag="route", kw_only=True):
     """One cluster and the requests that go to it. `probe` becomes the active health check of its endpoints."""
 
@@ -84,6 +93,7 @@ class RouteWant(msgspec.Struct, frozen=True, tag="route", kw_only=True):
     service: str = ""
     by_host: bool = False
     """each endpoint has a host name of its own (subset load balancing, no fallback); `hosts` is one `*.suffix`"""
+    split: Split | None = None
 
 
 Want = ProcessWant | DirectoryWant | FileWant | EndpointWant | RouteWant

@@ -14,6 +14,7 @@ from spinyard.ports.domain import Domain
 from spinyard.ports.prober import Prober
 from spinyard.ports.provider import Provider
 from spinyard.ports.store import Store
+from spinyard.ports.traffic import NoTraffic, TrafficReader
 
 T = TypeVar("T")
 
@@ -91,6 +92,7 @@ class Context:
     read: Run
     settings: EngineSettings
     watch: Watch = field(default_factory=NoWatch)
+    traffic: TrafficReader = field(default_factory=NoTraffic)
     failpoint: Callable[[str], None] = no_failpoint
     committed: Callable[[int], None] = lambda seq: None
     figures: Figures = field(default_factory=Figures)

@@ -11,9 +11,11 @@ from spinyard.core.observed import (
     Look,
     LookChildren,
     LookObject,
+    LookPeer,
     LookPool,
     LookProbe,
     LookResource,
+    LookTraffic,
     LookWatch,
     ProbeAnswer,
     ProbeResult,
@@ -60,6 +62,10 @@ async def _answer(context: Context, row: ObjectRow, look: Look) -> Answer:
             return await context.read(lambda: context.store.brief(kind, namespace, name))
         case LookPool(pool=pool, warm_state=state):
             return await context.read(lambda: context.store.pool(pool, warm_state=state))
+        case LookPeer(uid=uid):
+            return await context.read(lambda: context.store.peer(uid))
+        case LookTraffic(clusters=clusters):
+            return await _traffic(context, clusters)
 
 
 def _no_provider(key: str) -> Unknown:
@@ -86,6 +92,17 @@ async def _resource(context: Context, name: str, look: LookResource) -> Answer:
     if provider.capabilities.gone_after_seconds > 0:
         return context.absences.told(name, look.key, answer, context.clock.monotonic())
     return answer
+
+
+async def _traffic(context: Context, clusters: tuple[str, ...]) -> Answer:
+    try:
+        async with asyncio.timeout(context.settings.observe_seconds):
+            return await context.traffic.read(clusters)
+    except TimeoutError:
+        return Unknown(f"the data plane gave no counters within {context.settings.observe_seconds:g} s")
+    except Exception as error:  # noqa: BLE001  any failure to look is Unknown
+        log.warning("counters could not be read", clusters=clusters, error=repr(error))
+        return Unknown(f"the data plane gave no counters: {error}")
 
 
 async def _probe(context: Context, look: LookProbe) -> ProbeResult:

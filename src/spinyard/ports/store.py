@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.observed import Children, ObjectBrief, PoolView
+from spinyard.core.observed import Children, ObjectBrief, Peer, PoolView
 from spinyard.core.plan import BindMember, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
@@ -260,6 +260,10 @@ class Store(Protocol):
 
     def pool(self, uid: Uid, *, warm_state: str) -> PoolView | None:
         """*read*. None when there is no live pool of that uid."""
+        ...
+
+    def peer(self, uid: Uid) -> Peer | None:
+        """*read*. Another object, as long as it is not finished."""
         ...
 
     def next_due(self, *, now: float) -> float | None:

@@ -38,6 +38,22 @@ TRANSITIONS = Machine(
 )
 
 
+class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the data plane has confirmed of a Rollout's part, and the new side's instances as last seen."""
+
+    rollout_uid: str = ""
+    serial: int = -1
+    """of the part whose weight was confirmed"""
+    weight: int = 0
+    ready: int = 0
+    """instances of the new template in traffic"""
+    alive: int = 0
+    """not ended; 0 with `ending` 0: nothing of the new side is left"""
+    ending: int = 0
+    why: str = ""
+    """what the data plane says when it does not confirm"""
+
+
 class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """`target`: the template being rolled to, with the restart mark. `good`: the last one that was fully available, to
     which a failed roll goes back. `given_up`: the target that did not get ready. `spawned`: children ever created; it
@@ -74,6 +90,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: tuple[Condition, ...] = ()
     stuck: bool = False
     attempts: int = 0
+    shown: Shown | None = None
+    """set while a Rollout has a part in it"""
 
 
 _DECODER = msgspec.json.Decoder(ServiceStatus)

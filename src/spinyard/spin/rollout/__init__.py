@@ -1,0 +1,1 @@
+"""A Rollout: moves a Service to another template with judgement, and back."""
