@@ -40,7 +40,7 @@ class Engine:
         self._hinted: set[Uid] = set()
         self._hint_came = asyncio.Event()
         self._told: dict[Uid, str] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._wall_ahead = context.clock.now() - context.clock.monotonic()
 
     async def run(self) -> None:
@@ -119,8 +119,8 @@ class Engine:
             before = self._reconciler.flights.get(row.uid)
             self._reconciler.flights[row.uid] = flight
             task = asyncio.create_task(self._drive(row, flight, before), name=f"drive {row.uid}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = None
+            task.add_done_callback(self._tasks.pop)
         return list(rows)
 
     async def _wait_for_due(self, seconds: float) -> None:
