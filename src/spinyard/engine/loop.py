@@ -10,6 +10,7 @@ import structlog
 
 from spinyard.core.ids import Uid, owner_of
 from spinyard.core.row import ObjectRow
+from spinyard.engine.bell import Bell
 from spinyard.engine.committer import Committer
 from spinyard.engine.context import Context
 from spinyard.engine.heartbeat import beat_forever
@@ -33,7 +34,7 @@ CLOCK_BACK_SECONDS = 1.0
 class Engine:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._due = asyncio.Event()
+        self._due = Bell()
         self._committer = Committer(context)
         self._reconciler = Reconciler(context, self._committer, self.hint)
         self.sweep = Sweep(context)
@@ -102,7 +103,8 @@ class Engine:
                 if wait <= 0:
                     claimed = await self._claim(min(room, context.settings.batch_max))
             if not claimed:
-                await self._wait_for_due(max(wait, SHORTEST_WAIT_SECONDS))
+                await self._due.wait(max(wait, SHORTEST_WAIT_SECONDS))
+                self._due.clear()
 
     async def _claim(self, limit: int) -> list[ObjectRow]:
         context = self._context
@@ -122,16 +124,6 @@ class Engine:
             self._tasks[task] = None
             task.add_done_callback(self._tasks.pop)
         return list(rows)
-
-    async def _wait_for_due(self, seconds: float) -> None:
-        waiter = asyncio.ensure_future(self._due.wait())
-        sleeper = asyncio.ensure_future(self._context.clock.sleep(seconds))
-        try:
-            await asyncio.wait((waiter, sleeper), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiter.cancel()
-            sleeper.cancel()
-        self._due.clear()
 
     async def _drive(self, row: ObjectRow, flight: Flight, before: Flight | None) -> None:
         """One row must not take the engine down: a bug in its decision puts it off, loudly, and the others go on.

@@ -15,6 +15,7 @@ from spinyard.core.ids import Uid
 from spinyard.core.observed import Seen
 from spinyard.core.plan import DeleteChild, Plan, WakeChild
 from spinyard.core.row import ObjectRow
+from spinyard.engine.bell import Bell
 from spinyard.engine.committer import Committer
 from spinyard.engine.context import Context
 from spinyard.engine.execute import execute
@@ -34,7 +35,7 @@ class Flight:
 
     lease: Lease
     lease_until: float
-    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+    nudge: Bell = field(default_factory=Bell)
     lost: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     read_at: float = 0.0
@@ -85,7 +86,7 @@ class Reconciler:
                 await self._release(flight, current, plan)
                 return flight.nudge.is_set()
             if waits > 0:
-                await self._rest(flight, waits)
+                await flight.nudge.wait(waits)
                 if flight.nudge.is_set() or self._context.clock.monotonic() - flight.read_at >= REREAD_SECONDS:
                     current = await self._reload(flight)
         self._context.figures.leases_lost += 1
@@ -113,15 +114,6 @@ class Reconciler:
         settings = self._context.settings
         crowded = len(self.flights) > settings.in_flight_max // 2
         return settings.linger_seconds / 10 if crowded else settings.linger_seconds
-
-    async def _rest(self, flight: Flight, seconds: float) -> None:
-        sleeper = asyncio.ensure_future(self._context.clock.sleep(seconds))
-        nudged = asyncio.ensure_future(flight.nudge.wait())
-        try:
-            await asyncio.wait((sleeper, nudged), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            nudged.cancel()
 
     async def _reload(self, flight: Flight) -> ObjectRow | None:
         flight.read_at = self._context.clock.monotonic()

@@ -158,7 +158,6 @@ class Simulation:
         self.proxy_was_reset = False
         self._disk_bad_until = -1.0
         self._started = 0
-        self._background: set[asyncio.Task[None]] = set()
 
     # -- told by the parts -------------------------------------------------------------------------------------------
 
@@ -225,13 +224,7 @@ class Simulation:
             self.start_plane()
 
     def after(self, seconds: float, work: Callable[[], None]) -> None:
-        async def later() -> None:
-            await asyncio.sleep(seconds)
-            work()
-
-        task = asyncio.ensure_future(later())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self.loop.call_later(seconds, work)
 
     def hint(self, key: ResourceKey) -> None:
         """Something happened to a program: its provider tells, the data plane finds out a moment later."""
