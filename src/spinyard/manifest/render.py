@@ -20,6 +20,7 @@ from spinyard.core.spec import (
     Port,
     Probe,
     RollingUpdate,
+    RolloutSpec,
     Route,
     ServiceSpec,
     SmokeTest,
@@ -28,6 +29,7 @@ from spinyard.core.spec import (
     WarmPoolSpec,
 )
 from spinyard.manifest.objects import API_VERSION
+from spinyard.manifest.rollout_render import rollout_fields, strategy_fields
 from spinyard.manifest.scalars import bytes_text, cores_text, plain_number, timestamp_text
 
 Fields = dict[str, object]
@@ -61,6 +63,8 @@ def _spec(spec: ObjectSpec, template: TemplateSpec | None) -> Fields:
             return _pool(spec, template)
         case ClaimSpec():
             return _claim(spec)
+        case RolloutSpec():
+            return rollout_fields(spec)
         case _:
             assert_never(spec)
 
@@ -138,6 +142,7 @@ def _service(spec: ServiceSpec, template: TemplateSpec | None) -> Fields:
             "replicas": None if external else spec.replicas,
             "route": _route(spec.route) if spec.route else None,
             "update": None if external else {"rollingUpdate": _rolling(spec.update)},
+            "rollout": strategy_fields(spec.strategy) if spec.strategy else None,
             **_work(spec),
             "restartedAt": timestamp_text(spec.restarted_at) if spec.restarted_at else None,
             "external": _external(external) if external else None,
