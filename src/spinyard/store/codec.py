@@ -18,6 +18,7 @@ from spinyard.core.spec import (
     Kind,
     NamedTemplateSpec,
     ObjectSpec,
+    RolloutSpec,
     ServiceSpec,
     SpinSpec,
     TemplateSpec,
@@ -38,6 +39,7 @@ _SPECS: Mapping[str, msgspec.json.Decoder[ObjectSpec]] = {
     Kind.JOB: msgspec.json.Decoder(JobSpec),
     Kind.WARM_POOL: msgspec.json.Decoder(WarmPoolSpec),
     Kind.CLAIM: msgspec.json.Decoder(ClaimSpec),
+    Kind.ROLLOUT: msgspec.json.Decoder(RolloutSpec),
 }
 _TEMPLATE = msgspec.json.Decoder(TemplateSpec)
 _WANT: msgspec.json.Decoder[Want] = msgspec.json.Decoder(Want)

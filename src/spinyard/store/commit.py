@@ -13,10 +13,19 @@ import msgspec
 import sqlalchemy as sa
 
 from spinyard.core.ids import Uid
-from spinyard.core.plan import BindMember, CreateChild, DeleteChild, Reservation, Resource, WakeChild
+from spinyard.core.plan import (
+    BindMember,
+    CreateChild,
+    DeleteChild,
+    EndRollout,
+    Reservation,
+    Resource,
+    SetRollout,
+    WakeChild,
+)
 from spinyard.core.row import ObjectRow
 from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
-from spinyard.store import pools
+from spinyard.store import pools, rollouts
 from spinyard.store.codec import Templates, json_text, label_pairs
 from spinyard.store.commit_sql import FIRST_STATE, CommitStatements
 from spinyard.store.dialect import Words, is_poison
@@ -33,6 +42,7 @@ class Committer:
         self._sessions = sessions
         self._sql = CommitStatements(words)
         self._pools = pools.PoolStatements(words)
+        self._rollouts = rollouts.RolloutStatements(words)
         self._templates = templates
 
     def commit(self, batch: Sequence[Commit], *, now: float) -> list[CommitResult]:
@@ -87,10 +97,11 @@ class Committer:
         applied = [commit for position, commit in enumerate(batch) if commit.row.uid in written
                    and positions.get(commit.row.uid) == position]  # fmt: skip
         created, deleted = self._change_children(connection, applied, seq, now)
+        told = self._change_services(connection, applied, seq, now)
         self._write_resources(connection, applied, seq, now)
         self._finish(connection, applied)
         self._wake_owners(connection, applied, now)
-        index = self._write_events(connection, applied, created, deleted, seq, index, now)
+        index = self._write_events(connection, applied, created, deleted, told, seq, index, now)
         for commit in applied:
             uid = commit.row.uid
             answer = reserved.get(uid, ())
@@ -166,6 +177,21 @@ class Committer:
                         owners = json_text([(uid, 0, 0) for uid in sorted((change.pool, commit.row.uid))])
                         connection.execute(self._sql.wake_owners, {"rows": owners, "now": now})
 
+    def _change_services(
+        self, connection: Link, applied: Sequence[Commit], seq: int, now: float
+    ) -> dict[Uid, list[rollouts.Told]]:
+        """What is told of the Services that Rollouts really changed, by Rollout."""
+        told: dict[Uid, list[rollouts.Told]] = {}
+        for c in applied:
+            for change in c.plan.children:
+                if isinstance(change, SetRollout | EndRollout):
+                    done = rollouts.change_service(
+                        connection, self._rollouts, c.row, change, actor=c.actor, seq=seq, now=now
+                    )
+                    if done is not None:
+                        told.setdefault(c.row.uid, []).append(done)
+        return told
+
     def _write_resources(self, connection: Link, applied: Sequence[Commit], seq: int, now: float) -> None:
         last = {resource.key: (c.row.uid, resource) for c in applied for resource in c.plan.resources}
         if last:
@@ -196,6 +222,7 @@ class Committer:
         applied: Sequence[Commit],
         created: set[str],
         deleted: dict[str, tuple[str, ...]],
+        told: dict[Uid, list[rollouts.Told]],
         seq: int,
         index: int,
         now: float,
@@ -204,6 +231,8 @@ class Committer:
         for commit in applied:
             for draft in _events_of(commit, created, deleted):
                 records.append((index + len(records), *draft))
+            for about_service in told.get(commit.row.uid, ()):
+                records.append((index + len(records), *about_service))
         if records:
             connection.execute_rows(self._sql.insert_events, records, {"seq": seq, "at": now})
         return index + len(records)

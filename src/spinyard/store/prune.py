@@ -7,6 +7,7 @@ watch stands there), a template that something alive may still go back to.
 
 from __future__ import annotations
 
+from spinyard.core.spec import Kind
 from spinyard.store.codec import json_text
 from spinyard.store.dialect import Words
 from spinyard.store.link import Link, Sql
@@ -30,7 +31,8 @@ class PruneStatements:
         )
         self.finished = Sql("SELECT COUNT(*) FROM objects WHERE finished = 1")
         self.too_many = Sql(
-            f"SELECT uid FROM objects o WHERE finished = 1 AND {_NO_OPEN} ORDER BY finished_at, uid LIMIT :limit"
+            f"SELECT uid FROM objects o WHERE finished = 1 AND kind <> '{Kind.ROLLOUT}' AND {_NO_OPEN} "
+            "ORDER BY finished_at, uid LIMIT :limit"
         )
         self.forget = [
             Sql(f"DELETE FROM labels WHERE uid IN {uids}"),
@@ -61,7 +63,8 @@ class PruneStatements:
         self.templates = Sql(
             "DELETE FROM templates WHERE digest IN (SELECT digest FROM templates t WHERE created_at < :before "
             "AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.template_digest = t.digest) "
-            f"AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.owner_uid IS NULL AND o.finished = 0 AND ({named})) "
+            f"AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.owner_uid IS NULL "
+            f"AND (o.finished = 0 OR o.kind = '{Kind.ROLLOUT}') AND ({named})) "
             "ORDER BY created_at LIMIT :limit)"
         )
 

@@ -9,14 +9,14 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from spinyard.core.ids import ResourceKey, Uid
-from spinyard.core.observed import Children, ObjectBrief, PoolView
+from spinyard.core.observed import Children, ObjectBrief, Peer, PoolView
 from spinyard.core.plan import Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
 from spinyard.errors import Conflict
 from spinyard.ports.store import Commit, CommitResult, Lease, StoredEvent, Transaction
 from spinyard.store import leases as lease_rows
-from spinyard.store import pools, prune, views
+from spinyard.store import pools, prune, rollouts, views
 from spinyard.store.codec import Templates, json_text
 from spinyard.store.commit import Committer
 from spinyard.store.dialect import is_poison, open_database
@@ -28,7 +28,7 @@ from spinyard.store.transaction import SqlTransaction
 T = TypeVar("T")
 
 DRIVEN: Mapping[str, frozenset[str] | None] = dict.fromkeys(
-    (Kind.SERVICE, Kind.SPIN, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM)
+    (Kind.SERVICE, Kind.SPIN, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM, Kind.ROLLOUT)
 )
 
 
@@ -61,6 +61,7 @@ class SqlStore:
         self._leases = lease_rows.LeaseStatements(words, lease_rows.known_condition(known))
         self._views = views.ViewStatements(words)
         self._pools = pools.PoolStatements(words)
+        self._rollouts = rollouts.RolloutStatements(words)
         self._prune = prune.PruneStatements(words)
         self._committer = Committer(self._sessions, words, self._templates)
 
@@ -117,6 +118,10 @@ class SqlStore:
     def pool(self, uid: Uid, *, warm_state: str) -> PoolView | None:
         with self._sessions.read() as connection:
             return pools.pool(connection, self._pools, uid, warm_state)
+
+    def peer(self, uid: Uid) -> Peer | None:
+        with self._sessions.read() as connection:
+            return rollouts.peer(connection, self._rollouts, uid)
 
     def next_due(self, *, now: float) -> float | None:
         with self._sessions.read() as connection:
