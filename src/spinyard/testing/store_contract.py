@@ -16,13 +16,24 @@ from spinyard.core.ids import Digest, Uid, child_uid, resource_key
 from spinyard.core.plan import (
     CreateChild,
     DeleteChild,
+    EndRollout,
     EventDraft,
     Plan,
     Reserve,
     Resource,
+    SetRollout,
 )
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import Kind, NamedTemplateSpec, ServiceSpec, SpinSpec, TemplateSpec, digest_of
+from spinyard.core.spec import (
+    Kind,
+    NamedTemplateSpec,
+    RolloutPart,
+    RolloutSpec,
+    ServiceSpec,
+    SpinSpec,
+    TemplateSpec,
+    digest_of,
+)
 from spinyard.core.want import EndpointWant
 from spinyard.errors import Conflict, Expired, KeyReused, NotFound, SystemFailure
 from spinyard.ports.store import (
@@ -966,6 +977,179 @@ def prune_does_bounded_work_per_call(store: Store) -> None:
     assert [store.prune(now=NOW + 1e6, **bounds) for _ in range(3)] == [1000, 500, 0]
 
 
+# -- rollouts ----------------------------------------------------------------------------------------------------------
+
+NEW_TEMPLATE = replace(TEMPLATE, args=("new",))
+NEW_DIGEST = digest_of(NEW_TEMPLATE)
+
+
+def add_rollout(store: Store, name: str = "web-1", *, old: Digest = DIGEST, new: TemplateSpec = NEW_TEMPLATE) -> Uid:
+    digest = digest_of(new)
+    spec = RolloutSpec("web", "uid-web", template_digest=digest, template_ref="new", old_digest=old)
+    made = NewObject(Uid(f"uid-{name}"), Kind.ROLLOUT, "default", name, spec, "pending", b"{}", digest)
+
+    def work(tx: Any) -> Uid:
+        tx.put_template(digest, new)
+        tx.insert(made, actor="alice", why="applied")
+        return made.uid
+
+    return store.transact(work, now=NOW)
+
+
+def a_part(rollout: Uid = Uid("uid-web-1"), **changes: Any) -> RolloutPart:
+    base = RolloutPart(rollout, "web-1", NEW_DIGEST, side="web-side", serial=1, replicas=2, weight=1000)
+    return replace(base, **changes)
+
+
+def rolling_out(store: Store) -> tuple[ObjectRow, ObjectRow]:
+    """(the Service's row, the Rollout's row), both leased, the part set."""
+    add_service(store)
+    add_rollout(store)
+    rows = {row.kind: row for row in claim_all(store)}
+    service = must_commit(store, rows[Kind.SERVICE], state="available")
+    rollout = must_commit(store, rows[Kind.ROLLOUT], children=(SetRollout(service.uid, DIGEST, a_part()),))
+    return service, rollout
+
+
+def told_of(store: Store, uid: Uid) -> list[str]:
+    return [event.reason for event in store.events(uid=uid)]
+
+
+def a_rollout_writes_its_part_into_its_service(store: Store) -> None:
+    service, rollout = rolling_out(store)
+    found = find_uid(store, service.uid)
+    assert isinstance(service.spec, ServiceSpec)
+    assert found.row.spec == replace(service.spec, rollout=a_part())
+    assert (found.row.generation, found.row.resource_version) == (2, service.resource_version + 1)
+    assert (found.row.wake_seq, found.wake_at, found.row.template_digest) == (service.wake_seq + 1, NOW, DIGEST)
+    assert found.commit_seq == find_uid(store, rollout.uid).commit_seq
+    events = store.events(uid=service.uid)
+    assert events[-1].reason == "RolloutStarted"
+    assert (events[-1].kind, events[-1].name, events[-1].state) == (Kind.SERVICE, "web", "available")
+    assert "10 %" in events[-1].message
+
+
+def a_service_decided_without_the_part_is_stale(store: Store) -> None:
+    service, _ = rolling_out(store)
+    assert isinstance(commit_one(store, service), Stale)
+    fresh = store.reload(Lease(service.uid, service.lease_token))
+    assert fresh is not None
+    must_commit(store, fresh, release=True)
+
+
+def a_service_in_the_same_commit_as_its_rollout_loses_nothing(store: Store) -> None:
+    add_service(store)
+    add_rollout(store)
+    rows = {row.kind: row for row in claim_all(store)}
+    service, rollout = rows[Kind.SERVICE], rows[Kind.ROLLOUT]
+    change = SetRollout(service.uid, DIGEST, a_part())
+    batch = [
+        Commit(rollout, plan_for(rollout, children=(change,)), release=False),
+        Commit(service, plan_for(service, wake_at=NOW + 60), release=True),
+    ]
+    assert all(isinstance(result, Committed) for result in store.commit(batch, now=NOW))
+    found = find_uid(store, service.uid)
+    assert isinstance(found.row.spec, ServiceSpec)
+    assert found.row.spec.rollout == a_part()
+    assert found.wake_at == NOW
+    assert claim_one(store, "web").uid == service.uid
+
+
+def a_weight_is_written_once_however_often_it_is_asked_for(store: Store) -> None:
+    service, rollout = rolling_out(store)
+    half = SetRollout(service.uid, DIGEST, a_part(serial=2, weight=5000))
+    rollout = must_commit(store, rollout, children=(half,))
+    version = find_uid(store, service.uid).row.resource_version
+    rollout = must_commit(store, rollout, children=(half,))
+    assert find_uid(store, service.uid).row.resource_version == version
+    must_commit(store, rollout, children=(SetRollout(service.uid, DIGEST, a_part(serial=3, weight=5000, replicas=5)),))
+    assert told_of(store, service.uid)[-3:] == ["RolloutStarted", "WeightSet", "RolloutScaled"]
+
+
+def a_part_that_may_not_be_set_is_not(store: Store) -> None:
+    service, rollout = rolling_out(store)
+    before = find_uid(store, service.uid)
+    for change in (
+        SetRollout(service.uid, NEW_DIGEST, a_part(serial=9)),
+        SetRollout(service.uid, DIGEST, a_part(Uid("uid-other"), serial=9)),
+        SetRollout(rollout.uid, DIGEST, a_part(serial=9)),
+        SetRollout(Uid("nobody"), DIGEST, a_part(serial=9)),
+        EndRollout(service.uid, Uid("uid-other"), promote=True),
+        EndRollout(Uid("nobody"), rollout.uid, promote=True),
+    ):
+        rollout = must_commit(store, rollout, children=(change,))
+        assert find_uid(store, service.uid) == before
+    store.transact(lambda tx: tx.update(service.uid, actor="a", why="w", reason="r", delete=True), now=NOW)
+    before = find_uid(store, service.uid)
+    must_commit(store, rollout, children=(SetRollout(service.uid, DIGEST, a_part(serial=9)),))
+    assert find_uid(store, service.uid) == before
+
+
+def a_refused_rollout_changes_no_service(store: Store) -> None:
+    service, rollout = rolling_out(store)
+    before = find_uid(store, service.uid)
+    end = (EndRollout(service.uid, rollout.uid, promote=True),)
+    assert isinstance(commit_one(store, replace(rollout, lease_token=99), children=end), Stale)
+    asked = (Reserve(scope="s", name="n", limit=0),)
+    assert isinstance(commit_one(store, rollout, children=end, requires=asked), Refused)
+    assert find_uid(store, service.uid) == before
+
+
+def a_promoted_part_becomes_template_and_side_in_one_update(store: Store) -> None:
+    service, rollout = rolling_out(store)
+    rollout = must_commit(store, rollout, children=(EndRollout(service.uid, rollout.uid, promote=True),))
+    found = find_uid(store, service.uid)
+    wanted = ServiceSpec(owner="team", template_digest=NEW_DIGEST, template_ref="new", side="web-side")
+    assert found.row.spec == wanted
+    assert (found.row.template_digest, found.row.template) == (NEW_DIGEST, NEW_TEMPLATE)
+    assert (found.row.generation, found.row.resource_version) == (3, service.resource_version + 2)
+    must_commit(store, rollout, children=(EndRollout(service.uid, rollout.uid, promote=True),))
+    assert find_uid(store, service.uid) == found
+    assert told_of(store, service.uid)[-2:] == ["RolloutStarted", "Promoted"]
+
+
+def a_part_is_taken_out_even_of_a_service_that_goes(store: Store) -> None:
+    service, rollout = rolling_out(store)
+    store.transact(lambda tx: tx.update(service.uid, actor="a", why="w", reason="r", delete=True), now=NOW)
+    must_commit(store, rollout, children=(EndRollout(service.uid, rollout.uid, promote=False),))
+    found = find_uid(store, service.uid)
+    assert (found.row.spec, found.row.template_digest) == (service.spec, DIGEST)
+    assert told_of(store, service.uid)[-1] == "RolledBack"
+
+
+def a_peer_is_seen_until_it_is_finished(store: Store) -> None:
+    service, rollout = rolling_out(store)
+    store.transact(lambda tx: tx.update(service.uid, actor="a", why="w", reason="r", paused=True), now=NOW)
+    seen = store.peer(service.uid)
+    assert seen is not None
+    assert isinstance(seen.spec, ServiceSpec)
+    assert (seen.uid, seen.name, seen.state, seen.status) == (service.uid, "web", "available", b"{}")
+    assert (seen.spec.rollout, seen.generation, seen.deleting, seen.paused) == (a_part(), 2, False, True)
+    store.transact(lambda tx: tx.update(service.uid, actor="a", why="w", reason="r", delete=True), now=NOW)
+    going = store.peer(service.uid)
+    assert going is not None
+    assert going.deleting
+    must_commit(store, rollout, state="succeeded", finished=True)
+    assert store.peer(rollout.uid) is None
+    assert store.peer(Uid("nobody")) is None
+
+
+def a_template_that_a_kept_rollout_came_from_is_kept(store: Store) -> None:
+    old, gone = replace(TEMPLATE, args=("old",)), replace(TEMPLATE, args=("gone",))
+    for template in (old, gone):
+        store.transact(lambda tx, t=template: tx.put_template(digest_of(t), t), now=NOW)  # type: ignore[misc]
+    add_service(store)
+    uid = add_rollout(store, old=digest_of(old))
+    row = claim_one(store, "web-1")
+    must_commit(store, row, state="succeeded", finished=True, keep_seconds=10 * 86400)
+    prune(store, NOW + 2 * 86400, finished_keep_max=0)
+    assert find_uid(store, uid).row.state == "succeeded"
+    seen = store.transact(lambda tx: _kept_templates(tx, (old, gone, NEW_TEMPLATE)), now=NOW)
+    assert seen == [True, False, True]
+    prune(store, NOW + 11 * 86400)
+    assert store.read(lambda tx: tx.find_uid(uid), now=NOW) is None
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
@@ -987,7 +1171,7 @@ class raises:
 
 
 _NO_CHECKS = {"add_service", "claim_all", "claim_one", "plan_for", "commit_one", "must_commit", "child", "ledger",
-              "find_uid", "child_of", "prune"}  # fmt: skip
+              "find_uid", "child_of", "prune", "add_rollout", "a_part", "rolling_out", "told_of"}  # fmt: skip
 
 STORE_CONTRACT: tuple[Check, ...] = tuple(
     value
