@@ -102,8 +102,9 @@ class StepRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RolloutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`step`: index into the strategy's steps. `weight`, `replicas`, `serial`: what is asked of the Service (RolloutPart).
-    `shown_weight`: what the data plane last confirmed."""
+    """`step`: index into the strategy's steps. `weight`, `replicas`, `serial`: what is asked of the Service
+    (RolloutPart). `weight_serial`: the serial of the last change of weight. `shown_weight`: what was last confirmed.
+    `old_side`: names the old side's cluster."""
 
     since: float = 0.0
     observed_generation: int = 0
@@ -112,6 +113,10 @@ class RolloutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     shown_weight: int = 0
     replicas: int = 0
     serial: int = 0
+    weight_serial: int = 0
+    old_side: str = ""
+    highest: int = 0
+    """the largest weight there ever was"""
     step_begun_at: float = 0.0
     """when the weight of this step was shown; 0: not yet"""
     progressed_at: float = 0.0

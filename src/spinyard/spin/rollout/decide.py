@@ -1,0 +1,424 @@
+"""What a Rollout does next: up step by step as the gates pass, and back with one write when one fails.
+
+Invariants: the weight rises only when every gate passed, or a person said so; it goes to 0 in one write, whatever the
+state; the new side's instances go only when no request reaches them; the old side is never touched before promotion.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import msgspec
+
+from spinyard.core.machine import Machine
+from spinyard.core.observed import ClusterTraffic, Look, LookChildren, LookPeer, Seen, Unknown
+from spinyard.core.plan import EndRollout, EventDraft, Plan
+from spinyard.core.row import ObjectRow
+from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutSpec, ServiceSpec
+from spinyard.core.verdict import Verdict
+from spinyard.spin.rollout.measure import gates, measured
+from spinyard.spin.rollout.snapshot import RolloutSnapshot
+from spinyard.spin.rollout.status import (
+    TRANSITIONS,
+    Gate,
+    Reading,
+    RolloutState,
+    RolloutStatus,
+    StepRecord,
+    decode_rollout_status,
+)
+
+LOOK_SECONDS = 0.5
+SOON_SECONDS = 0.1
+MISSING_SECONDS = 3.0
+"""no instance of the new side in traffic, although it has a weight"""
+FAILED_STARTS_MAX = 5
+STILL_SECONDS = 0.2
+"""between the two looks that prove that nothing reaches the new side any more"""
+UNPROVEN_SECONDS = 30.0
+"""the data plane has confirmed the weight 0 and cannot be asked for its counters: the spins' own drain must do"""
+
+
+def decide(s: RolloutSnapshot) -> Plan:
+    state = RolloutState(s.row.state)
+    match state:
+        case RolloutState.SUCCEEDED | RolloutState.ROLLED_BACK:
+            return s.plan(state, "it has ended", str(state), s.status, wake_in=None, with_part=False)
+        case RolloutState.PENDING:
+            return pending(s)
+        case RolloutState.PREPARING | RolloutState.SHIFTING | RolloutState.JUDGING:
+            return climbing(s, state)
+        case RolloutState.PROMOTING:
+            return promoting(s)
+        case RolloutState.RETREATING:
+            return retreating(s)
+        case RolloutState.REMOVING:
+            return removing(s)
+        case never:
+            assert_never(never)
+
+
+# -- before it begins --------------------------------------------------------------------------------------------------
+
+
+def pending(s: RolloutSnapshot) -> Plan:
+    stop = unwanted(s)
+    if stop is not None:
+        return stopped_before(s, *stop)
+    service, peer = s.service, s.peer
+    if service is None or peer is None:
+        return stopped_before(s, "its Service is gone, or has another template", "ServiceGone")
+    if service.rollout is not None and s.held_part is None:
+        return s.plan(
+            RolloutState.PENDING,
+            f"waiting for rollout {service.rollout.rollout_name} of the same Service",
+            "AnotherRollout",
+            s.status,
+            wake_in=1.0,
+            with_part=False,
+        )
+    settled = s.is_settled or s.spec.promoted_fully
+    if not settled:
+        why = f"waiting for its Service, which is {peer.state}: there is nothing healthy to compare with"
+        status = msgspec.structs.replace(s.status, needs=f"{why}; promote --full goes on without")
+        return s.plan(RolloutState.PENDING, why, "ServiceNotAvailable", status, wake_in=1.0, with_part=False)
+    status = msgspec.structs.replace(
+        s.status, old_side=service.side, progressed_at=s.now, step=len(s.steps) - 1 if s.spec.promoted_fully else 0
+    )
+    return prepare(s, status, "it begins", "Started")
+
+
+def unwanted(s: RolloutSnapshot) -> tuple[str, str] | None:
+    """(why, reason) when a person does not want it any more."""
+    if s.spec.abort:
+        return f"aborted: {s.spec.abort}", "Aborted"
+    if s.row.delete_at is not None:
+        return "deleted", "Deleted"
+    return None
+
+
+def stopped_before(s: RolloutSnapshot, why: str, reason: str) -> Plan:
+    status = msgspec.structs.replace(s.status, stopped=why, stopped_reason=reason)
+    end = EndRollout(s.service_uid, s.row.uid, promote=False)
+    return RolloutSnapshot(s.row, s.spec, status, s.seen, s.now).finish(
+        RolloutState.ROLLED_BACK, why, reason, children=(end,)
+    )
+
+
+# -- up ----------------------------------------------------------------------------------------------------------------
+
+
+def climbing(s: RolloutSnapshot, state: RolloutState) -> Plan:
+    stop = unwanted(s)
+    if stop is None and s.service is None:
+        stop = "its Service is gone, or has another template", "ServiceGone"
+    status = watched(s, measured(s))
+    found = gates(s, status)
+    status = msgspec.structs.replace(status, gates=found)
+    stop = stop or broken(s, status)
+    if stop is not None:
+        return retreat(s, status, *stop)
+    s = RolloutSnapshot(s.row, s.spec, status, s.seen, s.now)
+    match state:
+        case RolloutState.PREPARING:
+            return preparing(s)
+        case RolloutState.SHIFTING:
+            return shifting(s)
+        case _:
+            return judging(s)
+
+
+def watched(s: RolloutSnapshot, status: RolloutStatus) -> RolloutStatus:
+    """What is seen of the new side's instances, and since when there is none."""
+    shown = s.shown
+    if shown.ready > status.best_ready:
+        status = msgspec.structs.replace(status, best_ready=shown.ready, progressed_at=s.now)
+    is_missing = s.is_shown and status.weight > 0 and shown.rollout_uid == s.row.uid and shown.ready == 0
+    missing_since = min(status.missing_since or s.now, s.now) if is_missing else 0.0
+    failure = s.failures[0] if s.failures else None
+    stable = s.service_status
+    return msgspec.structs.replace(
+        status,
+        # A clock that went back must not make seconds of hours.
+        progressed_at=min(status.progressed_at, s.now),
+        step_begun_at=min(status.step_begun_at, s.now),
+        missing_since=missing_since,
+        shown_weight=shown.weight,
+        old=msgspec.structs.replace(status.old, ready=stable.ready, alive=stable.replicas),
+        new=msgspec.structs.replace(status.new, ready=shown.ready, alive=shown.alive),
+        last_error=failure.message if failure is not None else status.last_error,
+        last_error_class=failure.outcome if failure is not None else status.last_error_class,
+    )
+
+
+def broken(s: RolloutSnapshot, status: RolloutStatus) -> tuple[str, str] | None:
+    """(why, reason) to go back: guards hold in every state with a weight, also while it is paused or held."""
+    worst = next((gate for gate in status.gates if gate.verdict == Verdict.FAIL), None)
+    if worst is not None:
+        return f"{worst.name}: {worst.why}", "GateFailed"
+    if status.missing_since and s.now - status.missing_since > MISSING_SECONDS:
+        return f"no instance of the new version has been in traffic for {MISSING_SECONDS:g} s", "NewSideDown"
+    if len(s.failures) >= FAILED_STARTS_MAX:
+        return f"{len(s.failures)} instances of the new version failed: {status.last_error}", "NewVersionFails"
+    return None
+
+
+def prepare(
+    s: RolloutSnapshot, status: RolloutStatus, why: str, reason: str, events: tuple[EventDraft, ...] = ()
+) -> Plan:
+    """To the step that the status names: its instances first."""
+    step = s.steps[status.step]
+    wanted = max(status.replicas, s.instances(step.weight))
+    status = msgspec.structs.replace(s.asking(status, replicas=wanted), progressed_at=s.now)
+    needs = f"{wanted} instances of the new version in traffic"
+    status = msgspec.structs.replace(status, needs=needs, step_begun_at=0.0)
+    return s.plan(RolloutState.PREPARING, why, reason, status, wake_in=LOOK_SECONDS, events=events)
+
+
+def preparing(s: RolloutSnapshot) -> Plan:
+    wanted, ready = s.instances(s.step.weight), s.shown.ready
+    status = s.asking(s.status, replicas=wanted)
+    if s.held_part == s.part(s.status) and s.status.replicas == wanted and ready >= wanted:
+        status = s.asking(status, weight=s.step.weight)
+        why = f"{ready} instances are up: {percent(s.step.weight)} of the requests"
+        status = msgspec.structs.replace(status, reading=None, step_reading=None, needs="the data plane's confirmation")
+        return s.plan(RolloutState.SHIFTING, why, "Shifting", status, wake_in=SOON_SECONDS)
+    waited = s.now - status.progressed_at
+    limit = s.spec.strategy.ready_deadline_seconds
+    if waited > limit and not s.row.paused:
+        reason = f": {status.last_error}" if status.last_error else ""
+        return retreat(s, status, f"{ready} of {wanted} new instances got into traffic within {limit:g} s{reason}",
+                       "NotReadyInTime")  # fmt: skip
+    why = f"{ready} of {wanted} new instances are in traffic"
+    status = msgspec.structs.replace(
+        status, needs=f"{max(0, wanted - ready)} more instances of the new version in traffic"
+    )
+    return s.plan(RolloutState.PREPARING, why, "Preparing", status, wake_in=LOOK_SECONDS)
+
+
+def shifting(s: RolloutSnapshot) -> Plan:
+    if s.is_shown and s.held_part == s.part(s.status):
+        status = msgspec.structs.replace(s.status, step_begun_at=s.now, needs=needed(s, s.status))
+        why = f"{percent(s.status.weight)} of the requests go to the new version"
+        return s.plan(RolloutState.JUDGING, why, "WeightConfirmed", status, wake_in=SOON_SECONDS)
+    why = f"waiting for the data plane to confirm {percent(s.status.weight)}"
+    if s.shown.why:
+        why += f": {s.shown.why}"
+    return s.plan(RolloutState.SHIFTING, why, "Shifting", s.status, wake_in=SOON_SECONDS)
+
+
+def judging(s: RolloutSnapshot) -> Plan:
+    how = way_out(s)
+    # The Service may be scaled meanwhile.
+    status = s.asking(s.status, replicas=max(s.status.replicas, s.instances(s.step.weight)))
+    if not how:
+        status = msgspec.structs.replace(status, needs=needed(s, status))
+        why = f"at {percent(status.weight)}: {status.needs}"
+        return s.plan(RolloutState.JUDGING, why, "Judging", status, wake_in=LOOK_SECONDS)
+    status = left(s, status, how)
+    words = summary(status.gates) or "no gate is set"
+    reason = "StepPassed" if how == "passed" else "StepPromoted"
+    events = (EventDraft("Normal", reason, f"{percent(status.weight)} {how}: {words}"),)
+    if s.is_last:
+        end = EndRollout(s.service_uid, s.row.uid, promote=True)
+        status = msgspec.structs.replace(status, needs="the old instances to go")
+        return s.plan(
+            RolloutState.PROMOTING,
+            "the new version is the Service's now",
+            "Promoted",
+            status,
+            wake_in=LOOK_SECONDS,
+            children=(end,),
+            events=events,
+            with_part=False,
+        )
+    following = len(s.steps) - 1 if s.spec.promoted_fully else status.step + 1
+    status = msgspec.structs.replace(status, step=following)
+    return prepare(s, status, f"{how}; on to {percent(s.steps[following].weight)}", reason, events)
+
+
+def way_out(s: RolloutSnapshot) -> str:
+    """How the present step is left upwards, or empty."""
+    status = s.status
+    if s.row.paused or not s.is_shown:
+        return ""
+    if s.spec.promoted_fully and not s.is_last:
+        return "promoted"
+    if s.spec.promoted > status.step or (s.spec.promoted_fully and s.is_last):
+        return "promoted"
+    return "" if waits(s, status) else "passed"
+
+
+def waits(s: RolloutSnapshot, status: RolloutStatus) -> list[str]:
+    """What keeps it at the present step, in words."""
+    out = []
+    strategy = s.spec.strategy
+    if strategy.analysis.enabled and status.weight < WEIGHT_ALL and status.blind_since:
+        unknown = s.traffic
+        out.append(f"counters: {unknown.why if isinstance(unknown, Unknown) else 'none yet'}")
+    for gate in status.gates:
+        if gate.verdict != Verdict.PASS:
+            more = f"about {gate.needs} more requests on the new side" if gate.needs else gate.why
+            out.append(f"{gate.name}: {more}")
+    hold = s.step.hold_seconds + (strategy.soak_seconds if s.is_last else 0.0)
+    over = status.step_begun_at + hold - s.now
+    if over > 0:
+        out.append(f"{over:.0f} s to pass")
+    if s.step.wait:
+        out.append("a person to promote it")
+    return out
+
+
+def needed(s: RolloutSnapshot, status: RolloutStatus) -> str:
+    if s.row.paused:
+        return "it is paused; resume lets it go on"
+    return "; ".join(waits(s, status)) or "nothing"
+
+
+def left(s: RolloutSnapshot, status: RolloutStatus, how: str) -> RolloutStatus:
+    record = StepRecord(
+        weight=status.weight,
+        begun_at=status.step_begun_at,
+        left_at=s.now,
+        how=how,
+        why=summary(status.gates),
+        old=status.old,
+        new=status.new,
+    )
+    return msgspec.structs.replace(status, steps=(*status.steps, record))
+
+
+def summary(found: tuple[Gate, ...]) -> str:
+    return "; ".join(f"{gate.name}: {gate.verdict} ({gate.why})" for gate in found)
+
+
+def percent(weight: int) -> str:
+    return f"{weight * 100 / WEIGHT_ALL:g} %"
+
+
+# -- promoted ----------------------------------------------------------------------------------------------------------
+
+
+def promoting(s: RolloutSnapshot) -> Plan:
+    peer = s.peer
+    if peer is None or peer.deleting or not isinstance(peer.spec, ServiceSpec):
+        return s.finish(RolloutState.SUCCEEDED, "promoted; its Service is gone meanwhile", "Promoted")
+    part = peer.spec.rollout
+    if part is not None and part.rollout_uid == s.row.uid:
+        again = EndRollout(s.service_uid, s.row.uid, promote=True)
+        return s.plan(
+            RolloutState.PROMOTING,
+            "telling its Service again",
+            "Promoted",
+            s.status,
+            wake_in=LOOK_SECONDS,
+            children=(again,),
+            with_part=False,
+        )
+    if peer.spec.template_digest != s.spec.template_digest:
+        return s.finish(RolloutState.SUCCEEDED, "promoted; its Service has yet another template now", "Promoted")
+    if s.is_settled and s.service_status.ending == 0:
+        return s.finish(
+            RolloutState.SUCCEEDED, "every request goes to the new version, and the old one is gone", "Succeeded"
+        )
+    why = "waiting for the old instances to go"
+    return s.plan(RolloutState.PROMOTING, why, "Promoting", s.status, wake_in=LOOK_SECONDS, with_part=False)
+
+
+# -- back --------------------------------------------------------------------------------------------------------------
+
+
+def retreat(s: RolloutSnapshot, status: RolloutStatus, why: str, reason: str) -> Plan:
+    status = left(s, status, "failed" if reason not in ("Aborted", "Deleted") else "aborted")
+    status = msgspec.structs.replace(
+        s.asking(status, weight=0), stopped=why, stopped_reason=reason, still=None, needs="the weight 0 to be confirmed"
+    )
+    events = (EventDraft("Warning", reason, f"back to 0 %: {why}"),)
+    return s.plan(RolloutState.RETREATING, why, reason, status, wake_in=0.0, events=events)
+
+
+def retreating(s: RolloutSnapshot) -> Plan:
+    if s.service is None:
+        end = EndRollout(s.service_uid, s.row.uid, promote=False)
+        return s.finish(RolloutState.ROLLED_BACK, s.status.stopped, s.status.stopped_reason, children=(end,))
+    shown = s.shown
+    status = msgspec.structs.replace(s.status, shown_weight=shown.weight)
+    if not s.status.highest:
+        return remove(s, status, "it never had a request")
+    if not s.is_shown:
+        why = f"waiting for the data plane to confirm 0 %{': ' + shown.why if shown.why else ''}"
+        return s.plan(RolloutState.RETREATING, why, "Retreating", status, wake_in=SOON_SECONDS)
+    traffic = s.traffic
+    if isinstance(traffic, Unknown):
+        if s.now - min(status.since, s.now) > UNPROVEN_SECONDS:
+            return remove(s, status, f"0 % is confirmed; its counters cannot be read ({traffic.why})")
+        why = f"0 % is confirmed; looking whether it is so: {traffic.why}"
+        return s.plan(RolloutState.RETREATING, why, "Retreating", status, wake_in=SOON_SECONDS)
+    new = traffic.clusters.get(s.new_cluster, ClusterTraffic())
+    now = Reading(traffic.epoch, traffic.at, status.weight_serial, ClusterTraffic(), new)
+    before = status.still
+    if before is not None and before.epoch == now.epoch and is_still(before.new, new):
+        if now.at - before.at >= STILL_SECONDS:
+            return remove(s, status, "0 % is confirmed, and nothing more arrived at the new version")
+        now = before
+    status = msgspec.structs.replace(status, still=now, needs="no request to arrive at the new version")
+    return s.plan(RolloutState.RETREATING, "0 % is confirmed; looking whether it is so", "Retreating", status,
+                  wake_in=STILL_SECONDS)  # fmt: skip
+
+
+def is_still(before: ClusterTraffic, after: ClusterTraffic) -> bool:
+    """Nothing has begun in between: what was under way may have ended."""
+    return before.requests + before.active == after.requests + after.active
+
+
+def remove(s: RolloutSnapshot, status: RolloutStatus, why: str) -> Plan:
+    status = msgspec.structs.replace(s.asking(status, replicas=0), needs="the new version's instances to go")
+    return s.plan(RolloutState.REMOVING, why, "Removing", status, wake_in=SOON_SECONDS)
+
+
+def removing(s: RolloutSnapshot) -> Plan:
+    shown = s.shown
+    part = s.held_part
+    is_told = part is not None and part == s.part(s.status)
+    nothing_left = is_told and shown.serial >= s.status.serial and not shown.alive and not shown.ending
+    if s.service is None or nothing_left:
+        end = EndRollout(s.service_uid, s.row.uid, promote=False)
+        return s.finish(RolloutState.ROLLED_BACK, s.status.stopped, s.status.stopped_reason, children=(end,))
+    why = f"{shown.alive + shown.ending} instances of the new version are going"
+    return s.plan(RolloutState.REMOVING, why, "Removing", s.status, wake_in=LOOK_SECONDS)
+
+
+# -- for the engine ----------------------------------------------------------------------------------------------------
+
+
+def looks(s: RolloutSnapshot) -> tuple[Look, ...]:
+    state = RolloutState(s.row.state)
+    if state in (RolloutState.SUCCEEDED, RolloutState.ROLLED_BACK):
+        return ()
+    out: list[Look] = [LookPeer(s.service_uid)]
+    if state not in (RolloutState.PENDING, RolloutState.PROMOTING):
+        out.append(LookChildren(s.service_uid))
+        if s.status.highest:
+            out.append(s.traffic_look)
+    return tuple(out)
+
+
+class RolloutDomain:
+    """The kind Rollout for the engine."""
+
+    kind = Kind.ROLLOUT
+    machine: Machine = TRANSITIONS
+
+    def looks(self, row: ObjectRow, now: float) -> tuple[Look, ...]:
+        return looks(self._snapshot(row, Seen(), now))
+
+    def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
+        return decide(self._snapshot(row, seen, now))
+
+    def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> RolloutSnapshot:
+        assert isinstance(row.spec, RolloutSpec)
+        status = decode_rollout_status(row.status)
+        since = min(status.since or row.created_at, now)
+        if since != status.since:
+            status = msgspec.structs.replace(status, since=since)
+        return RolloutSnapshot(row, row.spec, status, seen, now)

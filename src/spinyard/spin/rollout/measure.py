@@ -1,0 +1,211 @@
+"""From counters to evidence, figures and gates. What cannot be told is said to be so, and decides nothing."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import msgspec
+
+from spinyard.core.observed import ClusterTraffic, Unknown
+from spinyard.core.spec import WEIGHT_ALL, Gauge, GaugeLimit, LatencyLimit
+from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_split
+from spinyard.spin.rollout.snapshot import RolloutSnapshot
+from spinyard.spin.rollout.status import Gate, Reading, RolloutStatus, SideFigures
+
+STEP_REQUESTS_MIN = 20
+"""on the new side, in each step that is compared, however sure the steps before have made us"""
+RATE_REQUESTS_MIN = 50
+SPLIT_ALPHA = 0.001
+NOTHING = ClusterTraffic()
+
+
+def measured(s: RolloutSnapshot) -> RolloutStatus:
+    """The status with what came since the last reading: folded when it is one stretch at one weight."""
+    status = s.status
+    traffic = s.traffic
+    if not s.is_shown:
+        return status
+    if isinstance(traffic, Unknown):
+        return msgspec.structs.replace(status, blind_since=status.blind_since or s.now)
+    reading = Reading(
+        traffic.epoch,
+        traffic.at,
+        status.weight_serial,
+        traffic.clusters.get(s.old_cluster, NOTHING),
+        traffic.clusters.get(s.new_cluster, NOTHING),
+    )
+    status = msgspec.structs.replace(status, blind_since=0.0)
+    before = status.reading
+    usable = before is not None and (before.epoch, before.serial) == (reading.epoch, reading.serial)
+    if usable and before is not None and 0 < status.weight < WEIGHT_ALL and s.spec.strategy.analysis.enabled:
+        evidence = status.evidence or Evidence(s.spec.strategy.analysis.margin)
+        step = Increment(reading.serial, since(before.old, reading.old), since(before.new, reading.new))
+        status = msgspec.structs.replace(status, evidence=fold(evidence, step))
+    begun = status.step_reading
+    if begun is None or (begun.epoch, begun.serial) != (reading.epoch, reading.serial):
+        begun = reading
+    return msgspec.structs.replace(
+        status,
+        reading=reading,
+        step_reading=begun,
+        old=figures(begun.old, reading.old, reading.at - begun.at),
+        new=figures(begun.new, reading.new, reading.at - begun.at),
+    )
+
+
+def since(before: ClusterTraffic, after: ClusterTraffic) -> Counts:
+    return Counts(after.requests - before.requests, after.failures - before.failures)
+
+
+def figures(before: ClusterTraffic, after: ClusterTraffic, seconds: float) -> SideFigures:
+    counts = since(before, after)
+    low, high = wilson(counts)
+    shape = buckets_between(before, after)
+    p50, p95, p99 = (quantile(shape, q) for q in (0.5, 0.95, 0.99))
+    return SideFigures(
+        requests=counts.requests,
+        failures=counts.failures,
+        per_second=counts.requests / seconds if seconds > 0 else 0.0,
+        low=low,
+        high=high,
+        p50=p50,
+        p95=p95,
+        p99=p99,
+    )
+
+
+def wilson(counts: Counts) -> tuple[float | None, float | None]:
+    """95 % interval of the success rate (Wilson 1927), for people to read; verdicts do not rest on it."""
+    n = counts.requests
+    if n <= 0 or not counts.is_usable:
+        return None, None
+    z, p = 1.959964, 1.0 - counts.rate
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def buckets_between(before: ClusterTraffic, after: ClusterTraffic) -> list[tuple[float, int]]:
+    earlier = dict(before.latency)
+    return [(bound, count - earlier.get(bound, 0)) for bound, count in after.latency]
+
+
+def quantile(shape: list[tuple[float, int]], q: float) -> float | None:
+    """From cumulative buckets, linear within the bucket (the last one is open: its lower bound). None without requests,
+    or when the counters went back."""
+    counts = [count for _, count in shape]
+    if not counts or counts[-1] <= 0 or counts[0] < 0 or any(b < a for a, b in pairwise(counts)):
+        return None
+    rank = q * counts[-1]
+    below, lower = 0, 0.0
+    for bound, count in shape:
+        if count >= rank and count > below:
+            upper = bound if math.isfinite(bound) else lower
+            return lower + (upper - lower) * (rank - below) / (count - below)
+        below, lower = count, bound
+    return lower
+
+
+# -- gates -------------------------------------------------------------------------------------------------------------
+
+
+def gates(s: RolloutSnapshot, status: RolloutStatus) -> tuple[Gate, ...]:
+    """Everything that may stop this step, or send it back."""
+    analysis = s.spec.strategy.analysis
+    out = [success_gate(s, status)] if analysis.enabled and status.weight < WEIGHT_ALL else []
+    if analysis.enabled and 0 < status.weight < WEIGHT_ALL and not is_sticky(s):
+        out += split_gate(status)
+    out += [latency_gate(status, limit) for limit in analysis.latency]
+    out += [gauge_gate(s, status, limit) for limit in analysis.gauges]
+    return tuple(out)
+
+
+def is_sticky(s: RolloutSnapshot) -> bool:
+    """Then users are split, not requests: the shares say nothing."""
+    sticky = s.spec.strategy.sticky
+    return bool(sticky.header or sticky.cookie or sticky.client_address)
+
+
+def success_gate(s: RolloutSnapshot, status: RolloutStatus) -> Gate:
+    analysis = s.spec.strategy.analysis
+    evidence = status.evidence or Evidence(analysis.margin)
+    found = judge(evidence, alpha=analysis.alpha)
+    verdict, why, needs = found.verdict, found.why, found.needs
+    if status.blind_since:
+        why = f"no counters from the data plane; what was seen before: {why}"
+    here = status.new.requests
+    if verdict is Verdict.PASS and here < STEP_REQUESTS_MIN:
+        needs = STEP_REQUESTS_MIN - here
+        verdict, why = Verdict.INCONCLUSIVE, f"{why}; {here} of {STEP_REQUESTS_MIN} requests seen at this weight"
+    return Gate(
+        "success rate",
+        str(verdict),
+        why,
+        needs,
+        old=1.0 - found.old.rate if found.old.requests else None,
+        new=1.0 - found.new.rate if found.new.requests else None,
+        limit=found.margin,
+    )
+
+
+def split_gate(status: RolloutStatus) -> list[Gate]:
+    """Requests that have begun: a slow side answers later, it does not get fewer. Only said when it is wrong."""
+    reading, begun = status.reading, status.step_reading
+    if reading is None or begun is None:
+        return []
+    old, new = begun_between(begun.old, reading.old), begun_between(begun.new, reading.new)
+    wrong, _ = judge_split(status.weight / WEIGHT_ALL, old, new, alpha=SPLIT_ALPHA)
+    if not wrong:
+        return []
+    share = new.requests / (old.requests + new.requests)
+    asked = status.weight / WEIGHT_ALL
+    why = f"{share:.1%} of the requests went to the new side, {asked:.1%} were asked for: the routing is wrong"
+    return [Gate("traffic split", str(Verdict.ERROR), why, old=None, new=share, limit=asked)]
+
+
+def begun_between(before: ClusterTraffic, after: ClusterTraffic) -> Counts:
+    return Counts(max(0, after.requests + after.active - before.requests - before.active), 0)
+
+
+def latency_gate(status: RolloutStatus, limit: LatencyLimit) -> Gate:
+    name = f"p{limit.quantile * 100:g} latency"
+    begun, reading = status.step_reading, status.reading
+    if begun is None or reading is None:
+        return Gate(name, str(Verdict.INCONCLUSIVE), "no counters yet", limit.min_requests)
+    new = quantile(buckets_between(begun.new, reading.new), limit.quantile)
+    old = quantile(buckets_between(begun.old, reading.old), limit.quantile)
+    bound, words = limit.max_seconds, "the limit"
+    if limit.max_ratio is not None and status.weight < WEIGHT_ALL:
+        few = limit.min_requests - status.old.requests
+        if old is None or few > 0:
+            return Gate(name, str(Verdict.INCONCLUSIVE), "too few requests on the old side to compare with", new=new)
+        if bound is None or old * limit.max_ratio < bound:
+            bound, words = old * limit.max_ratio, f"{limit.max_ratio:g} times the old side's"
+    if bound is None:
+        return Gate(name, str(Verdict.PASS), "no old side to compare with", new=new)
+    few = limit.min_requests - status.new.requests
+    if new is None or few > 0:
+        why = f"{max(0, status.new.requests)} of {limit.min_requests} requests seen at this weight"
+        return Gate(name, str(Verdict.INCONCLUSIVE), why, max(1, few), old, new, bound)
+    verdict = Verdict.FAIL if new > bound else Verdict.PASS
+    why = f"{new * 1000:.0f} ms, {words} is {bound * 1000:.0f} ms"
+    return Gate(name, str(verdict), why, None, old, new, bound)
+
+
+def gauge_gate(s: RolloutSnapshot, status: RolloutStatus, limit: GaugeLimit) -> Gate:
+    value, name, needs = 0.0, "", None
+    match limit.gauge:
+        case Gauge.FAILED_STARTS:
+            name, value = "failed starts", float(len(s.failures))
+        case Gauge.ACTIVE_REQUESTS:
+            active = status.reading.new.active if status.reading is not None else 0
+            name, value = "active requests per instance", active / max(1, s.shown.ready)
+        case Gauge.FAILURE_RATE:
+            name, value = "failure rate", status.new.failures / max(1, status.new.requests)
+            needs = max(0, RATE_REQUESTS_MIN - status.new.requests) if status.weight else None
+    if needs:
+        why = f"{status.new.requests} of {RATE_REQUESTS_MIN} requests seen at this weight"
+        return Gate(name, str(Verdict.INCONCLUSIVE), why, needs, new=value, limit=limit.max)
+    verdict = Verdict.FAIL if value > limit.max else Verdict.PASS
+    return Gate(name, str(verdict), f"{value:g}, the limit is {limit.max:g}", new=value, limit=limit.max)
