@@ -166,7 +166,17 @@ class LookTraffic:
     clusters: tuple[str, ...]
 
 
-Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject | LookPool | LookPeer | LookTraffic
+@dataclass(frozen=True, slots=True)
+class LookHold:
+    """Whether a person has put off what happens by itself with this object. Asked by parents only (Service, WarmPool,
+    Job, Rollout). Answer: Held or None."""
+
+    namespace: str
+    kind: Kind
+    name: str
+
+
+Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject | LookPool | LookPeer | LookTraffic | LookHold
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +258,22 @@ class Peer:
     paused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold that is in force: of several, the one that lasts longest. `scope`: "everything", "namespace/NAME" or
+    "kind/NAME". `until` None: until it is released."""
+
+    scope: str
+    why: str
+    by: str
+    since: float
+    until: float | None = None
+
+    @property
+    def words(self) -> str:
+        return f"held by {self.by}: {self.why}"
+
+
 class ClusterTraffic(msgspec.Struct, frozen=True, omit_defaults=True):
     """Since the data plane's epoch began. `requests`: those that were answered, whatever with, each once however often it
     was retried; `failures`: of these, by 5xx or by none. `active`: under way now. `latency`: (upper bound in seconds,
@@ -268,7 +294,7 @@ class Traffic(msgspec.Struct, frozen=True, omit_defaults=True):
     clusters: dict[str, ClusterTraffic] = {}
 
 
-Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | Peer | Traffic | None
+Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | Peer | Traffic | Held | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     WARM_POOL = "WarmPool"
     CLAIM = "Claim"
     ROLLOUT = "Rollout"
+    HOLD = "Hold"
 
 
 # -- probes ------------------------------------------------------------------------------------------------------
@@ -468,4 +469,15 @@ class ClaimSpec:
     host: str = ""
 
 
-ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec | RolloutSpec
+@dataclass(frozen=True, slots=True)
+class HoldSpec:
+    """A person puts off what happens by itself. `scope`: `everything`, `namespace/NAME`, or `kind/NAME` of the Hold's
+    own namespace, the kind in lower case. `until` None: until it is released."""
+
+    scope: str
+    why: str
+    by: str
+    until: float | None = None
+
+
+ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec | RolloutSpec | HoldSpec

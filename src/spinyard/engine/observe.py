@@ -10,6 +10,7 @@ from spinyard.core.observed import (
     Answer,
     Look,
     LookChildren,
+    LookHold,
     LookObject,
     LookPeer,
     LookPool,
@@ -64,6 +65,9 @@ async def _answer(context: Context, row: ObjectRow, look: Look) -> Answer:
             return await context.read(lambda: context.store.pool(pool, warm_state=state))
         case LookPeer(uid=uid):
             return await context.read(lambda: context.store.peer(uid))
+        case LookHold(namespace=namespace, kind=kind, name=name):
+            now = context.clock.now()
+            return await context.read(lambda: context.store.held(namespace, kind, name, now=now))
         case LookTraffic(clusters=clusters):
             return await _traffic(context, clusters)
 

@@ -11,6 +11,7 @@ from spinyard.core.spec import (
     ClaimSpec,
     EnvVar,
     External,
+    HoldSpec,
     HttpGet,
     JobSpec,
     Kind,
@@ -65,6 +66,9 @@ def _spec(spec: ObjectSpec, template: TemplateSpec | None) -> Fields:
             return _claim(spec)
         case RolloutSpec():
             return rollout_fields(spec)
+        case HoldSpec():
+            until = None if spec.until is None else timestamp_text(spec.until)
+            return _given({"scope": spec.scope, "why": spec.why, "by": spec.by, "until": until})
         case _:
             assert_never(spec)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.observed import Children, ObjectBrief, Peer, PoolView
+from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView
 from spinyard.core.plan import BindMember, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
@@ -264,6 +264,10 @@ class Store(Protocol):
 
     def peer(self, uid: Uid) -> Peer | None:
         """*read*. Another object, as long as it is not finished."""
+        ...
+
+    def held(self, namespace: str, kind: Kind, name: str, *, now: float) -> Held | None:
+        """*read*. The hold in force over that object at `now`, or None. Of several, the one that lasts longest."""
         ...
 
     def next_due(self, *, now: float) -> float | None:

@@ -14,6 +14,7 @@ from spinyard.core.plan import Reservation, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import (
     ClaimSpec,
+    HoldSpec,
     JobSpec,
     Kind,
     NamedTemplateSpec,
@@ -40,6 +41,7 @@ _SPECS: Mapping[str, msgspec.json.Decoder[ObjectSpec]] = {
     Kind.WARM_POOL: msgspec.json.Decoder(WarmPoolSpec),
     Kind.CLAIM: msgspec.json.Decoder(ClaimSpec),
     Kind.ROLLOUT: msgspec.json.Decoder(RolloutSpec),
+    Kind.HOLD: msgspec.json.Decoder(HoldSpec),
 }
 _TEMPLATE = msgspec.json.Decoder(TemplateSpec)
 _WANT: msgspec.json.Decoder[Want] = msgspec.json.Decoder(Want)

@@ -9,14 +9,14 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from spinyard.core.ids import ResourceKey, Uid
-from spinyard.core.observed import Children, ObjectBrief, Peer, PoolView
+from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView
 from spinyard.core.plan import Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
 from spinyard.errors import Conflict
 from spinyard.ports.store import Commit, CommitResult, Lease, StoredEvent, Transaction
+from spinyard.store import holds, pools, prune, rollouts, views
 from spinyard.store import leases as lease_rows
-from spinyard.store import pools, prune, rollouts, views
 from spinyard.store.codec import Templates, json_text
 from spinyard.store.commit import Committer
 from spinyard.store.dialect import is_poison, open_database
@@ -122,6 +122,10 @@ class SqlStore:
     def peer(self, uid: Uid) -> Peer | None:
         with self._sessions.read() as connection:
             return rollouts.peer(connection, self._rollouts, uid)
+
+    def held(self, namespace: str, kind: Kind, name: str, *, now: float) -> Held | None:
+        with self._sessions.read() as connection:
+            return holds.held(connection, namespace, kind, name, now)
 
     def next_due(self, *, now: float) -> float | None:
         with self._sessions.read() as connection:
