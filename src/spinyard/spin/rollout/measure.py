@@ -92,8 +92,7 @@ def buckets_between(before: ClusterTraffic, after: ClusterTraffic) -> list[tuple
 
 
 def quantile(shape: list[tuple[float, int]], q: float) -> float | None:
-    """From cumulative buckets, linear within the bucket (the last one is open: its lower bound). None without requests,
-    or when the counters went back."""
+    """From cumulative buckets, linear within the bucket. None without requests, or when the counters went back."""
     counts = [count for _, count in shape]
     if not counts or counts[-1] <= 0 or counts[0] < 0 or any(b < a for a, b in pairwise(counts)):
         return None
@@ -101,8 +100,7 @@ def quantile(shape: list[tuple[float, int]], q: float) -> float | None:
     below, lower = 0, 0.0
     for bound, count in shape:
         if count >= rank and count > below:
-            upper = bound if math.isfinite(bound) else lower
-            return lower + (upper - lower) * (rank - below) / (count - below)
+            return lower + (bound - lower) * (rank - below) / (count - below)
         below, lower = count, bound
     return lower
 
