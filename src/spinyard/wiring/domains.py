@@ -11,6 +11,7 @@ from spinyard.spin.claim.decide import ClaimDomain
 from spinyard.spin.decide import SpinDomain
 from spinyard.spin.job.decide import JobDomain
 from spinyard.spin.pool.decide import PoolDomain
+from spinyard.spin.rollout.decide import RolloutDomain
 from spinyard.spin.service.decide import ServiceDomain
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
 
@@ -32,5 +33,6 @@ def domains(rules: SpinRules) -> Mapping[Kind, Any]:
         Kind.SERVICE: ServiceDomain(rules),
         Kind.JOB: JobDomain(),
         Kind.WARM_POOL: PoolDomain(rules),
+        Kind.ROLLOUT: RolloutDomain(),
         Kind.CLAIM: ClaimDomain(),
     }
