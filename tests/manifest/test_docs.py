@@ -16,7 +16,7 @@ WRONG = re.findall(r"^```yaml wrong\n(.*?)^```\n.*?^```text\n(.*?)^```", TEXT, r
 
 
 def test_there_are_examples() -> None:
-    assert len(RIGHT) == 4
+    assert len(RIGHT) == 5
     assert len(WRONG) == 1
 
 

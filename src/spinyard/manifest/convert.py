@@ -40,6 +40,7 @@ from spinyard.core.spec import (
 from spinyard.manifest import pool_shapes, shapes
 from spinyard.manifest.kinds import AnyShape
 from spinyard.manifest.objects import WrittenSpec
+from spinyard.manifest.rollout_convert import strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def _service(shape: shapes.ServiceSpecShape) -> Converted:
         depends_on=_dependencies(shape),
         ttl_seconds=shape.ttl,
         restarted_at=shape.restarted_at,
+        strategy=strategy(shape.rollout) if shape.rollout else None,
     )
     return Converted(Kind.SERVICE, spec, templates, ref)
 

@@ -10,6 +10,7 @@ from spinyard.manifest.scalars import shown
 
 _READ_ONLY = {
     "Spin": "a Spin is made by its Service or Job: write one of these, and `spinyard get spins` shows its instances",
+    "Rollout": "a Rollout is made when a Service with spec.rollout is applied with another template: write that",
     "Resource": "a Resource is a line of the ledger, written by the server: `spinyard get resources` shows them",
 }
 _KUBERNETES = {

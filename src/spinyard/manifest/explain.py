@@ -19,7 +19,12 @@ _ELSEWHERE = {
     "containers": "there are no containers: write command, env and ports directly in template",
     "container": "there are no containers: write command, env and ports directly in template",
     "selector": "leave it out: a Service owns its instances",
-    "strategy": "write update.rollingUpdate",
+    "strategy": "write rollout (canary, blueGreen), or update.rollingUpdate",
+    "canary": "write rollout: {type: canary, steps: [...]}",
+    "blueGreen": "write rollout: {type: blueGreen}",
+    "setWeight": "write weight",
+    "autoPromotionEnabled": "write pause in a step: true waits for a person",
+    "scaleDownDelaySeconds": "write soak",
     "volumes": "write dataDirectories",
     "volumeMounts": "write dataDirectories",
     "envFrom": "write env, one variable each",
@@ -105,7 +110,7 @@ def _unknown_field(path: Path, shape: type[BaseModel], report: Report) -> None:
 
 
 def _not_one_of(detail: ErrorDetails, path: Path, report: Report) -> None:
-    expected = str(detail.get("ctx", {}).get("expected", ""))
+    expected = str(detail.get("ctx", {}).get("expected", "")).replace("True", "true")
     value = detail["input"]
     words = [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
     hint = did_you_mean(value, words) if isinstance(value, str) else ""

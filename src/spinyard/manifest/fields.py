@@ -36,6 +36,8 @@ _SHARE = {
     ],
     "examples": [1, "25%"],
 }
+_PERCENT = {"type": "number", "minimum": 0.01, "maximum": 100, "examples": [10, 33.33]}
+_PAUSE = {"anyOf": [{"type": "boolean"}, *_DURATION["anyOf"]], "examples": ["30s", True]}
 _LABEL_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _TIME = {"type": "string", "format": "date-time"}
 
@@ -48,6 +50,8 @@ Duration = Annotated[float, BeforeValidator(scalars.duration), _schema(_DURATION
 Bytes = Annotated[int, BeforeValidator(scalars.byte_count), _schema(_BYTES)]
 Cores = Annotated[float, BeforeValidator(scalars.cores), _schema(_CORES)]
 Share = Annotated[int | str, BeforeValidator(scalars.share), _schema(_SHARE)]
+Percent = Annotated[float, BeforeValidator(scalars.percent), _schema(_PERCENT)]
+Pause = Annotated[float | bool, BeforeValidator(scalars.pause), _schema(_PAUSE)]
 Timestamp = Annotated[float, BeforeValidator(scalars.timestamp), _schema(_TIME)]
 
 Text = Annotated[str, AfterValidator(scalars.no_nul), Field(max_length=131_071)]
@@ -86,5 +90,6 @@ UrlPath = Annotated[
     str, AfterValidator(scalars.url_path), Field(max_length=4096), _schema({"type": "string", "pattern": "^/"})
 ]
 HeaderName = Annotated[str, AfterValidator(scalars.header_name), Field(max_length=256)]
+CookieName = Annotated[str, AfterValidator(scalars.cookie_name), Field(max_length=256)]
 ProbeHost = Annotated[str, AfterValidator(scalars.probe_host), Field(max_length=255)]
 HeaderValue = Annotated[str, AfterValidator(scalars.header_value), Field(max_length=8192)]

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from spinyard.core.spec import OnClaim, WarmPoolSpec
 from spinyard.manifest.fields import Cron, Duration, FileName, HostName, Label, PortReference, Text, Variable
-from spinyard.manifest.shapes import ExecShape, HttpGetShape, ObjectShape, Shape, TemplateRefShape, TemplateShape
+from spinyard.manifest.shape import Shape
+from spinyard.manifest.shapes import ExecShape, HttpGetShape, ObjectShape, TemplateRefShape, TemplateShape
 
 _POOL = WarmPoolSpec()
 

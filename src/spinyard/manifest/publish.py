@@ -22,6 +22,8 @@ def schema() -> dict[str, object]:
     _exactly_one(found["ServiceSpecShape"], "template", "templateRef", "external")
     _exactly_one(found["WarmPoolSpecShape"], "template", "templateRef")
     _exactly_one(found["OnClaimShape"], "httpGet", "exec")
+    _exactly_one(found["StickyShape"], "header", "cookie", "clientAddress")
+    found["LatencyLimitShape"]["anyOf"] = [{"required": ["max"]}, {"required": ["maxRatio"]}]
     _commands(found)
     _strings_as_dependencies(found)
     _maps_as_variables(found)

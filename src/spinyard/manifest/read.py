@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from spinyard.manifest import checks, graph, pool_checks
+from spinyard.manifest import checks, graph, pool_checks, rollout_checks
 from spinyard.manifest.compose import Composer, Node, node_of
 from spinyard.manifest.convert import convert
 from spinyard.manifest.envelope import check_envelope
@@ -127,5 +127,8 @@ def _check(kind: str, raw: checks.Raw, report: Report) -> None:
             pool_checks.check_pool(raw, report)
         case "Claim":
             pool_checks.check_claim(raw, report)
+        case "Service":
+            checks.check_object(kind, raw, report)
+            rollout_checks.check_rollout(raw, report)
         case _:
             checks.check_object(kind, raw, report)

@@ -96,7 +96,7 @@ def _sticky(sticky: Sticky) -> Fields:
     elif sticky.cookie:
         key["cookie"] = sticky.cookie
     elif sticky.client_address:
-        key["clientAddress"] = True
+        return {"sticky": {"clientAddress": True}}
     else:
         return {}
     return {"sticky": key | {"noKey": "old" if sticky.no_key_old else "any"}}

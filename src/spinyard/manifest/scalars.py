@@ -172,6 +172,35 @@ def share(value: object) -> int | str:
     return value
 
 
+def percent(value: object) -> float:
+    """0.01 to 100, of which a weight knows two decimals."""
+    expected = "a number from 0.01 to 100, of at most two decimals"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        number = value.removesuffix("%").strip() if isinstance(value, str) else ""
+        hint = f"write {number[:20]}, without quotes" if re.fullmatch(r"\d+(\.\d+)?", number, re.ASCII) else ""
+        raise Bad("wrong_type", f"got {shown(value)}", expected, hint)
+    if not 0.01 <= value <= 100:
+        raise Bad("out_of_range", f"{value!r:.40} is out of range", expected)
+    if round(value, 2) != value:
+        raise Bad("out_of_range", f"{value!r:.40} has more than two decimals", expected, f"write {value:.2f}")
+    return float(value)
+
+
+def pause(value: object) -> float | bool:
+    """Seconds, or True: until a person says so."""
+    if value is True or value is False:
+        return value or 0.0
+    expected = 'a duration such as "30s", or true: until it is promoted'
+    if isinstance(value, dict):
+        given = value.get("duration")
+        hint = f"write pause: {str(given)[:20]}" if isinstance(given, str | int | float) else "write pause: true"
+        raise Bad("wrong_type", f"got {shown(value)}", expected, hint)
+    try:
+        return duration(value)
+    except Bad as bad:
+        raise Bad(bad.code, bad.message, expected, bad.suggestion) from bad
+
+
 # -- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +328,12 @@ def probe_host(value: str) -> str:
 def header_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):
         raise Bad("invalid_header", f"{shown(value)} is not the name of a header", 'a name such as "X-Probe"')
+    return value
+
+
+def cookie_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value):
+        raise Bad("invalid_header", f"{shown(value)} is not the name of a cookie", 'a name such as "session"')
     return value
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field
 
 from spinyard.core.spec import BootstrapStep, JobSpec, Limits, Probe, RollingUpdate, Route, SmokeTest, TemplateSpec
 from spinyard.manifest.fields import (
@@ -34,6 +33,8 @@ from spinyard.manifest.fields import (
     UrlPath,
     Variable,
 )
+from spinyard.manifest.rollout_shapes import RolloutShape
+from spinyard.manifest.shape import Shape
 
 _PROBE = Probe()
 _TEMPLATE = TemplateSpec(command=())
@@ -42,10 +43,6 @@ _UPDATE = RollingUpdate()
 _ROUTE = Route(hosts=())
 
 Command = Annotated[list[Text], Field(max_length=4096)]
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel, validate_default=False)
 
 
 # -- probes ----------------------------------------------------------------------------------------------------------
@@ -319,6 +316,9 @@ class ServiceSpecShape(WorkShape):
     replicas: int = Field(default=1, ge=0, le=10_000, description="How many instances.")
     route: RouteShape | None = Field(default=None, description="Which requests of the gateway come here.")
     update: UpdateShape = Field(default_factory=UpdateShape, description="How instances are replaced.")
+    rollout: RolloutShape | None = Field(
+        default=None, description="How requests move to another template, and what it is judged by; needs a route."
+    )
     external: ExternalShape | None = Field(
         default=None, description="Something that runs elsewhere, instead of template."
     )
