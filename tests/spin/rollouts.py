@@ -11,7 +11,9 @@ from spinyard.core.observed import (
     ChildFailure,
     Children,
     ClusterTraffic,
+    Held,
     LookChildren,
+    LookHold,
     LookPeer,
     LookTraffic,
     Peer,
@@ -52,6 +54,7 @@ class House:
         self.state = "available"
         self.generation = 1
         self.shown = Shown()
+        self.held: Held | None = None
         self.failures: list[ChildFailure] = []
         self.traffic = {"old": ClusterTraffic(), "new": ClusterTraffic()}
         self.plans: list[Plan] = []
@@ -111,6 +114,8 @@ class House:
             match look:
                 case LookPeer():
                     answers[look] = self._peer()
+                case LookHold():
+                    answers[look] = self.held
                 case LookChildren():
                     answers[look] = Children(failures=tuple(self.failures))
                 case LookTraffic(clusters=(old, new)):

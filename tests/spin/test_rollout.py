@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinyard.core.ids import Uid
-from spinyard.core.observed import ChildFailure, ClusterTraffic
+from spinyard.core.observed import ChildFailure, ClusterTraffic, Held
 from spinyard.core.spec import (
     WEIGHT_ALL,
     Analysis,
@@ -282,3 +282,14 @@ def test_quantiles_come_from_the_buckets_and_nothing_from_counters_that_went_bac
     low, high = wilson(Counts(100, 1))
     assert low is not None and high is not None
     assert 0.94 < low < 0.99 < high < 1.0
+
+
+def test_a_hold_keeps_it_where_it_is_and_the_guards_go_on() -> None:
+    house = House(RolloutStrategy(steps=STEPS))
+    house.run(60, until="judging")
+    house.held = Held("everything", "a freeze", "alice", NOW)
+    assert house.run(120) == "judging"
+    assert house.status.weight == 1000
+    assert "a freeze" in house.status.needs
+    house.new_fails = 0.5
+    assert house.run(60) == "rolled_back"

@@ -77,6 +77,10 @@ def pending(s: RolloutSnapshot) -> Plan:
             wake_in=1.0,
             with_part=False,
         )
+    if s.row.paused or s.held is not None:
+        why = "it is paused" if s.row.paused else held_words(s)
+        status = msgspec.structs.replace(s.status, needs=why)
+        return s.plan(RolloutState.PENDING, why, "Paused", status, wake_in=1.0, with_part=False)
     settled = s.is_settled or s.spec.promoted_fully
     if not settled:
         why = f"waiting for its Service, which is {peer.state}: there is nothing healthy to compare with"
@@ -246,6 +250,8 @@ def way_out(s: RolloutSnapshot) -> str:
         return "promoted"
     if s.spec.promoted > status.step or (s.spec.promoted_fully and s.is_last):
         return "promoted"
+    if s.held is not None:
+        return ""
     return "" if waits(s, status) else "passed"
 
 
@@ -272,7 +278,14 @@ def waits(s: RolloutSnapshot, status: RolloutStatus) -> list[str]:
 def needed(s: RolloutSnapshot, status: RolloutStatus) -> str:
     if s.row.paused:
         return "it is paused; resume lets it go on"
+    if s.held is not None:
+        return held_words(s)
     return "; ".join(waits(s, status)) or "nothing"
+
+
+def held_words(s: RolloutSnapshot) -> str:
+    held = s.held
+    return f"held by {held.by} ({held.scope}): {held.why}" if held is not None else ""
 
 
 def left(s: RolloutSnapshot, status: RolloutStatus, how: str) -> RolloutStatus:
@@ -395,7 +408,7 @@ def looks(s: RolloutSnapshot) -> tuple[Look, ...]:
     state = RolloutState(s.row.state)
     if state in (RolloutState.SUCCEEDED, RolloutState.ROLLED_BACK):
         return ()
-    out: list[Look] = [LookPeer(s.service_uid)]
+    out: list[Look] = [LookPeer(s.service_uid), s.hold_look, s.service_hold_look]
     if state not in (RolloutState.PENDING, RolloutState.PROMOTING):
         out.append(LookChildren(s.service_uid))
         if s.status.highest:

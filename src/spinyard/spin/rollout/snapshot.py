@@ -11,7 +11,9 @@ from spinyard.core.ids import Uid
 from spinyard.core.observed import (
     ChildFailure,
     Children,
+    Held,
     LookChildren,
+    LookHold,
     LookPeer,
     LookTraffic,
     Peer,
@@ -21,7 +23,7 @@ from spinyard.core.observed import (
 )
 from spinyard.core.plan import ChildChange, EventDraft, Plan, SetRollout
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import WEIGHT_ALL, RolloutPart, RolloutSpec, RolloutStep, ServiceSpec
+from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutPart, RolloutSpec, RolloutStep, ServiceSpec
 from spinyard.spin.rollout.status import RolloutState, RolloutStatus
 from spinyard.spin.service.status import ServiceState, ServiceStatus, Shown, decode_service_status
 from spinyard.spin.sides import cluster_name, side_of
@@ -114,6 +116,23 @@ class RolloutSnapshot:
     def traffic(self) -> Traffic | Unknown:
         answer = self.seen.answers.get(self.traffic_look)
         return answer if isinstance(answer, Traffic | Unknown) else Unknown("nobody looked")
+
+    @property
+    def hold_look(self) -> LookHold:
+        return LookHold(self.row.namespace, Kind.ROLLOUT, self.row.name)
+
+    @property
+    def held(self) -> Held | None:
+        """By a hold of its own or of its Service's."""
+        for look in (self.hold_look, self.service_hold_look):
+            answer = self.seen.answers.get(look)
+            if isinstance(answer, Held):
+                return answer
+        return None
+
+    @property
+    def service_hold_look(self) -> LookHold:
+        return LookHold(self.row.namespace, Kind.SERVICE, self.spec.service)
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
