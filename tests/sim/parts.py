@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,12 +23,15 @@ from spinyard.testing.simulation.world import Result, Simulation
 
 _FACTS = (
     "uid, kind, name, state, resource_version, lease_token, lease_holder, delete_at IS NOT NULL, force, finished, "
-    "status, spec, outcome, reason, why, owner_uid, template_digest, created_at, wake_at"
+    "status, spec, outcome, reason, why, COALESCE(owner_uid, ''), template_digest, created_at, wake_at"
 )
 
 
 def quiet() -> None:
-    """The engine's log would be most of a run's cost."""
+    """The engine's log would be most of a run's cost. A run leaves little behind that only the collector can find."""
+    if gc.get_freeze_count() == 0:
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 20)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(50), logger_factory=structlog.ReturnLoggerFactory()
     )
@@ -62,22 +66,22 @@ class SqlPeek:
 
     def object(self, uid: str) -> ObjectFacts | None:
         found = self._execute(f"SELECT {_FACTS} FROM objects WHERE uid = ?", (uid,)).fetchone()
-        return None if found is None else _object(found)
+        return None if found is None else ObjectFacts(*found)
 
     def objects(self, *, owner: str | None = None, finished: bool = False) -> Sequence[ObjectFacts]:
         where = "finished = ?" if owner is None else "owner_uid = ? AND finished = ?"
         values = (finished,) if owner is None else (owner, finished)
-        return [_object(found) for found in self._execute(f"SELECT {_FACTS} FROM objects WHERE {where}", values)]
+        return [ObjectFacts(*found) for found in self._execute(f"SELECT {_FACTS} FROM objects WHERE {where}", values)]
 
     def resource(self, key: str) -> LedgerFacts | None:
         found = self._execute(
             "SELECT key, provider, wanted, closed_at IS NOT NULL, retained FROM resources WHERE key = ?", (key,)
         ).fetchone()
-        return None if found is None else LedgerFacts(found[0], found[1], found[2] == 1, found[3] == 1, found[4] == 1)
+        return None if found is None else LedgerFacts(*found)
 
     def ledger(self) -> Sequence[LedgerFacts]:
         found = self._execute("SELECT key, provider, wanted, 0, retained FROM resources WHERE closed_at IS NULL")
-        return [LedgerFacts(row[0], row[1], row[2] == 1, False, row[4] == 1) for row in found]
+        return [LedgerFacts(*row) for row in found]
 
     def reservations(self, uid: str) -> int:
         return int(self._execute("SELECT count(*) FROM reservations WHERE owner_uid = ?", (uid,)).fetchone()[0])
@@ -88,7 +92,7 @@ class SqlPeek:
             "COALESCE(json_extract(spec, '$.claim.claim_uid'), ''), state, deleting, failed_at IS NOT NULL, "
             "template_digest FROM objects WHERE finished = 0 AND kind = 'Spin' AND pool <> ''"
         )
-        return [MemberFacts(*row[:5], row[5] == 1, row[6] == 1, row[7]) for row in found]
+        return [MemberFacts(*row) for row in found]
 
     def template(self, digest: str) -> str:
         return str(self._execute("SELECT spec FROM templates WHERE digest = ?", (digest,)).fetchone()[0])
@@ -96,14 +100,6 @@ class SqlPeek:
     def held(self, scope: str) -> int:
         found = self._execute("SELECT COALESCE(SUM(amount), 0) FROM reservations WHERE scope = ?", (scope,))
         return int(found.fetchone()[0])
-
-
-def _object(row: Sequence[Any]) -> ObjectFacts:
-    values = list(row)
-    for index in (7, 8, 9):
-        values[index] = values[index] == 1
-    values[15] = values[15] or ""
-    return ObjectFacts(*values)
 
 
 class FakeParts:

@@ -293,11 +293,12 @@ class Checks:
 
     def _rolled(self, row: ObjectRow, spec: ServiceSpec, plan: Plan) -> None:
         """At most replicas + surge are alive."""
-        children = self._sim.peek.objects(owner=row.uid)
-        alive = [child for child in children if child.state in ALIVE and not child.deleting]
         created = [change for change in plan.children if isinstance(change, CreateChild)]
-        if created and len(alive) > spec.replicas + spec.update.max_surge:
-            self._broken("more instances than replicas and surge", f"{row.name}: {len(alive)} of {spec.replicas}")
+        if created:
+            children = self._sim.peek.objects(owner=row.uid)
+            alive = [child for child in children if child.state in ALIVE and not child.deleting]
+            if len(alive) > spec.replicas + spec.update.max_surge:
+                self._broken("more instances than replicas and surge", f"{row.name}: {len(alive)} of {spec.replicas}")
         self._not_too_fast(row, spec, len(created))
         self._keeps_what_is_retained(row, plan)
         slots = Counter(change.slot for change in created)

@@ -4,8 +4,7 @@ of the store for the checks, which must not believe the store's own words."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.want import Want
@@ -71,8 +70,9 @@ class FakeProxy(Provider, Protocol):
     def restore(self, wants: Iterable[tuple[ResourceKey, Want]]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectFacts:
+class ObjectFacts(NamedTuple):
+    """Flags are 0 and 1, here and below, as in the tables: thousands of these are made in each run."""
+
     uid: str
     kind: str
     name: str
@@ -80,9 +80,9 @@ class ObjectFacts:
     version: int
     token: int
     holder: str
-    deleting: bool
-    force: bool
-    finished: bool
+    deleting: int
+    force: int
+    finished: int
     status: str
     spec: str
     outcome: str
@@ -94,8 +94,7 @@ class ObjectFacts:
     wake_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class MemberFacts:
+class MemberFacts(NamedTuple):
     """An instance of a pool, claimed or not. `claim`: whose part it was given."""
 
     uid: str
@@ -103,18 +102,17 @@ class MemberFacts:
     pool: str
     claim: str
     state: str
-    deleting: bool
-    failed: bool
+    deleting: int
+    failed: int
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerFacts:
+class LedgerFacts(NamedTuple):
     key: str
     provider: str
-    wanted: bool
-    closed: bool
-    retained: bool
+    wanted: int
+    closed: int
+    retained: int
 
 
 class Peek(Protocol):
