@@ -78,7 +78,7 @@ def pending(s: RolloutSnapshot) -> Plan:
             with_part=False,
         )
     if s.row.paused or s.held is not None:
-        why = "it is paused" if s.row.paused else held_words(s)
+        why = s.held.words if s.held is not None else "it is paused"
         status = msgspec.structs.replace(s.status, needs=why)
         return s.plan(RolloutState.PENDING, why, "Paused", status, wake_in=1.0, with_part=False)
     settled = s.is_settled or s.spec.promoted_fully
@@ -279,13 +279,8 @@ def needed(s: RolloutSnapshot, status: RolloutStatus) -> str:
     if s.row.paused:
         return "it is paused; resume lets it go on"
     if s.held is not None:
-        return held_words(s)
+        return s.held.words
     return "; ".join(waits(s, status)) or "nothing"
-
-
-def held_words(s: RolloutSnapshot) -> str:
-    held = s.held
-    return f"held by {held.by} ({held.scope}): {held.why}" if held is not None else ""
 
 
 def left(s: RolloutSnapshot, status: RolloutStatus, how: str) -> RolloutStatus:
