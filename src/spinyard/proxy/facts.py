@@ -7,8 +7,9 @@ from google.protobuf import json_format
 from spinyard.core.observed import EndpointFacts
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant
 from spinyard.errors import ProviderFailure
-from spinyard.proxy import proto, translate, translate_routes
+from spinyard.proxy import proto, translate, translate_routes, translate_sides
 from spinyard.proxy.stats import Reading
+from spinyard.proxy.wishes import clusters_of, settings_of
 
 CLUSTER_NAME_MAX = 200
 # Envoy confirms on its main thread, its workers follow within a moment: a request may still be given to a draining
@@ -28,7 +29,7 @@ def endpoint_facts(want: EndpointWant, reading: Reading, confirmed_at: float) ->
 
 def check(want: RouteWant | EndpointWant) -> None:
     """What Envoy would refuse together with its neighbours is refused here alone."""
-    if not want.cluster or len(want.cluster) > CLUSTER_NAME_MAX:
+    if not all(0 < len(name) <= CLUSTER_NAME_MAX for name in clusters_of(want)):
         raise ProviderFailure("A cluster name has 1 to 200 characters.", retryable=False)
     problems: list[str] = []
     if isinstance(want, EndpointWant):
@@ -38,7 +39,8 @@ def check(want: RouteWant | EndpointWant) -> None:
             problems.append(f"{want.port} is not a port")
     else:
         problems += [problem for host in want.hosts if (problem := translate_routes.host_problem(host))]
-        problems += [problem for problem in [translate_routes.prefix_problem(want.path_prefix)] if problem]
+        found = [translate_routes.prefix_problem(want.path_prefix), translate_sides.split_problem(want)]
+        problems += [problem for problem in found if problem]
     if not problems and isinstance(want, RouteWant):
         problems += _unencodable(want)
     if problems:
@@ -48,7 +50,8 @@ def check(want: RouteWant | EndpointWant) -> None:
 def _unencodable(want: RouteWant) -> list[str]:
     """Numbers and texts that no protobuf message can carry: found here, or they would stop a whole update."""
     try:
-        proto.encode("envoy.config.cluster.v3.Cluster", translate.cluster(want))
+        for settings in settings_of(want):
+            proto.encode("envoy.config.cluster.v3.Cluster", translate.cluster(settings))
         proto.encode("envoy.config.route.v3.VirtualHost", translate_routes.virtual_host("*", {"*": [want]}))
     except (json_format.ParseError, ValueError, TypeError) as error:
         return [f"the route of {want.cluster} cannot be told to Envoy: {error}"]
@@ -57,5 +60,6 @@ def _unencodable(want: RouteWant) -> list[str]:
 
 def describe(want: RouteWant | EndpointWant) -> str:
     if isinstance(want, RouteWant):
-        return f"route {', '.join(want.hosts)}{want.path_prefix} to {want.cluster}"
+        split = f", {want.split.weight / 100:g} % to {want.split.cluster}" if want.split is not None else ""
+        return f"route {', '.join(want.hosts)}{want.path_prefix} to {want.cluster}{split}"
     return f"endpoint {want.address}:{want.port} of {want.cluster}, {want.state}"

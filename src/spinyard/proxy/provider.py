@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -27,43 +26,18 @@ from spinyard.proxy.facts import check, describe, endpoint_facts
 from spinyard.proxy.poll import Poll
 from spinyard.proxy.route_table import RouteTable
 from spinyard.proxy.stats import Admin, AdminUnavailable
+from spinyard.proxy.traffic import EnvoyTraffic
 from spinyard.proxy.translate_listener import Gateway
+from spinyard.proxy.wishes import Cluster, Removal, Wish, clusters_of, settings_of
 from spinyard.proxy.xds import XdsServer
 from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, LISTENER, ROUTES, RUNTIME, Change
 
 _log = structlog.get_logger(__name__)
 
-_SHARED = {ROUTES: translate_listener.ROUTES, LISTENER: translate_listener.LISTENER}
+_SHARED = [(ROUTES, translate_listener.ROUTES), (LISTENER, translate_listener.LISTENER)]
 
 LISTENER_RETRY_SECONDS = 1.0
 LISTENER_RETRY_SECONDS_MAX = 5.0
-
-
-@dataclass(slots=True)
-class _Cluster:
-    """Lives as long as a route or an endpoint names it: an endpoint that drains needs it after its route went."""
-
-    settings: RouteWant
-    routes: dict[ResourceKey, RouteWant] = field(default_factory=dict)
-    endpoints: dict[ResourceKey, EndpointWant] = field(default_factory=dict)
-    unconfirmed: set[ResourceKey] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Removal:
-    """`version`: of the routes, or of the cluster's endpoints, that no longer have it; 0: not published yet."""
-
-    want: RouteWant | EndpointWant
-    version: int = 0
-
-
-@dataclass(slots=True)
-class _Wish:
-    """`versions`: what must be confirmed, by kind; empty until it was published. `since`: monotonic."""
-
-    want: RouteWant | EndpointWant
-    since: float
-    versions: dict[str, int] = field(default_factory=dict)
 
 
 class ProxyProvider:
@@ -87,9 +61,10 @@ class ProxyProvider:
         first = first_version or int(clock.now() * 1000) << 10
         self._first_version = first + 1
         self._xds = XdsServer(xds_socket, node_cluster, clock, first, self._on_news)
-        self._clusters: dict[str, _Cluster] = {}
-        self._wishes: dict[ResourceKey, _Wish] = {}
-        self._removed: dict[ResourceKey, _Removal] = {}
+        self.traffic = EnvoyTraffic(admin_socket, clock, lambda: self._xds.connected)
+        self._clusters: dict[str, Cluster] = {}
+        self._wishes: dict[ResourceKey, Wish] = {}
+        self._removed: dict[ResourceKey, Removal] = {}
         self._table = RouteTable()
         self._dirty: set[str] = set()
         self._unpublished: set[ResourceKey] = set()
@@ -132,6 +107,7 @@ class ProxyProvider:
             await asyncio.gather(self._poller, return_exceptions=True)
             self._poller = None
         self._changes.close()
+        await self.traffic.close()
         await self._admin.close()
         await self._xds.stop()
 
@@ -177,7 +153,7 @@ class ProxyProvider:
             return
         self._unpublished.discard(key)
         self._take_out(key, wish.want)
-        self._removed[key] = _Removal(wish.want)
+        self._removed[key] = Removal(wish.want)
         self._flush_soon()
 
     async def observe(self, key: ResourceKey) -> Observed:
@@ -207,48 +183,52 @@ class ProxyProvider:
             return Absent()
         return Unknown("Envoy has not confirmed the removal yet")
 
-    def _is_removed(self, gone: _Removal) -> bool:
+    def _is_removed(self, gone: Removal) -> bool:
         if not gone.version or not self._xds.connected:
             return False
-        if not self._xds.holds(CLUSTER, gone.want.cluster):
+        return all(self._is_out_of(name, gone) for name in clusters_of(gone.want))
+
+    def _is_out_of(self, name: str, gone: Removal) -> bool:
+        if not self._xds.holds(CLUSTER, name):
             return True
         if isinstance(gone.want, RouteWant):
             without_it = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
         else:
-            without_it = self._xds.confirmed(ENDPOINTS, gone.want.cluster)
+            without_it = self._xds.confirmed(ENDPOINTS, name)
         is_out = without_it is not None and without_it.version >= gone.version
-        return is_out and gone.want.cluster in self._clusters
+        return is_out and name in self._clusters
 
-    def _is_confirmed(self, wish: _Wish, name: str) -> bool:
+    def _is_confirmed(self, wish: Wish) -> bool:
         if not wish.versions:
             return False
-        for kind, version in wish.versions.items():
-            confirmed = self._xds.confirmed(kind, _SHARED.get(kind, name))
+        for (kind, name), version in wish.versions.items():
+            confirmed = self._xds.confirmed(kind, name)
             if confirmed is None or confirmed.version < version:
                 return False
         return True
 
-    def _route_facts(self, key: ResourceKey, wish: _Wish) -> RouteFacts:
-        rejected = self._route_rejection(key, wish.want.cluster)
-        confirmed = self._is_confirmed(wish, wish.want.cluster) and self._table.is_shown(key)
+    def _route_facts(self, key: ResourceKey, wish: Wish) -> RouteFacts:
+        rejected = self._route_rejection(key, wish.want)
+        confirmed = self._is_confirmed(wish) and self._table.is_shown(key)
         want = wish.want if isinstance(wish.want, RouteWant) else None
         return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected, want=want)
 
-    def _route_rejection(self, key: ResourceKey, cluster: str) -> str:
+    def _route_rejection(self, key: ResourceKey, want: RouteWant | EndpointWant) -> str:
+        refused = (self._xds.refusal(CLUSTER, name) for name in clusters_of(want))
         return (
             self._table.lost_to(key)
             or self._table.refusal(key)
-            or self._xds.refusal(CLUSTER, cluster)
+            or next((words for words in refused if words), "")
             or self.listener_problem()
         )
 
-    async def _observe_endpoint(self, wish: _Wish, want: EndpointWant) -> Observed:
+    async def _observe_endpoint(self, wish: Wish, want: EndpointWant) -> Observed:
         rejected = self._xds.refusal(ENDPOINTS, want.cluster)
         if not self._xds.confirmed(CLUSTER, want.cluster):
             rejected = rejected or self._xds.refusal(CLUSTER, want.cluster)
         if rejected:
             return Present(EndpointFacts(acknowledged=False, rejected=rejected, state=want.state))
-        if not self._is_confirmed(wish, want.cluster):
+        if not self._is_confirmed(wish):
             return Present(EndpointFacts(acknowledged=False, state=want.state))
         confirmed_at = self._confirmed_at(want.cluster)
         draining = want.state == EndpointState.DRAINING
@@ -267,45 +247,49 @@ class ProxyProvider:
     # -- wishes ----------------------------------------------------------------------------------------------------
 
     def _put(self, key: ResourceKey, want: RouteWant | EndpointWant) -> None:
+        """Its place in the route table and in the clusters that it still names stays; others it leaves."""
         before = self._wishes.get(key)
         if before is not None:
             if before.want == want:
                 return
-            if before.want.cluster != want.cluster or type(before.want) is not type(want):
+            if type(before.want) is not type(want):
                 self._take_out(key, before.want)
+            else:
+                self._leave(key, set(clusters_of(before.want)) - set(clusters_of(want)))
         self._removed.pop(key, None)
-        self._wishes[key] = _Wish(want, self._clock.monotonic())
+        self._wishes[key] = Wish(want, self._clock.monotonic())
         self._unpublished.add(key)
-        cluster = self._clusters.get(want.cluster)
-        if cluster is None:
-            settings = want if isinstance(want, RouteWant) else RouteWant(cluster=want.cluster)
-            cluster = self._clusters[want.cluster] = _Cluster(settings)
         if isinstance(want, RouteWant):
-            cluster.routes[key] = want
-            cluster.settings = next(iter(cluster.routes.values()))
+            for settings in settings_of(want):
+                self._cluster(settings).route(key, settings)
             self._table.put(key, want)
             self._unconfirmed_routes.add(key)
             self._routes_dirty = True
         else:
-            cluster.endpoints.pop(key, None)
-            cluster.endpoints[key] = want
-        cluster.unconfirmed.add(key)
-        self._dirty.add(want.cluster)
+            endpoints = self._cluster(RouteWant(cluster=want.cluster)).endpoints
+            endpoints.pop(key, None)
+            endpoints[key] = want
+        for name in clusters_of(want):
+            self._clusters[name].unconfirmed.add(key)
+        self._dirty.update(clusters_of(want))
+
+    def _cluster(self, settings: RouteWant) -> Cluster:
+        """The one of that name; these settings only if there is none."""
+        return self._clusters.setdefault(settings.cluster, Cluster(settings))
 
     def _take_out(self, key: ResourceKey, want: RouteWant | EndpointWant) -> None:
-        cluster = self._clusters[want.cluster]
+        self._leave(key, clusters_of(want))
+        self._unconfirmed_routes.discard(key)
         if isinstance(want, RouteWant):
-            del cluster.routes[key]
             self._table.take_away(key)
             self._routes_dirty = True
-            cluster.settings = next(iter(cluster.routes.values()), cluster.settings)
-        else:
-            del cluster.endpoints[key]
-        cluster.unconfirmed.discard(key)
-        self._unconfirmed_routes.discard(key)
-        if not cluster.routes and not cluster.endpoints:
-            del self._clusters[want.cluster]
-        self._dirty.add(want.cluster)
+
+    def _leave(self, key: ResourceKey, clusters: Iterable[str]) -> None:
+        for name in clusters:
+            self._clusters[name].leave(key)
+            if self._clusters[name].is_unused:
+                del self._clusters[name]
+            self._dirty.add(name)
 
     # -- publishing ------------------------------------------------------------------------------------------------
 
@@ -340,11 +324,13 @@ class ProxyProvider:
         wanted = self._xds.catalogue.wanted
         for key in self._unpublished:
             wish = self._wishes[key]
-            kinds = {CLUSTER: wish.want.cluster, ENDPOINTS: wish.want.cluster, **_SHARED}
-            wish.versions = {kind: wanted[kind][name].version for kind, name in kinds.items()}
+            names = [(kind, name) for name in clusters_of(wish.want) for kind in (CLUSTER, ENDPOINTS)]
+            if isinstance(wish.want, RouteWant):
+                names += _SHARED
+            wish.versions = {(kind, name): wanted[kind][name].version for kind, name in names}
             if isinstance(wish.want, EndpointWant):
                 # Any cluster that Envoy took has these endpoints, also the older one while a change of it is refused.
-                wish.versions = {CLUSTER: 0, ENDPOINTS: wish.versions[ENDPOINTS]}
+                wish.versions[CLUSTER, wish.want.cluster] = 0
         self._unpublished.clear()
         for gone in self._removed.values():
             if not gone.version:
@@ -382,7 +368,7 @@ class ProxyProvider:
     def _tell_of_routes(self) -> None:
         self._changes.emit(self._unconfirmed_routes)
         for key in list(self._unconfirmed_routes):
-            if self._is_confirmed(self._wishes[key], self._wishes[key].want.cluster):
+            if self._is_confirmed(self._wishes[key]):
                 self._unconfirmed_routes.discard(key)
 
     def _tell_of_cluster(self, name: str) -> None:
@@ -392,7 +378,7 @@ class ProxyProvider:
             return
         self._changes.emit(cluster.unconfirmed)
         for key in list(cluster.unconfirmed):
-            if self._is_confirmed(self._wishes[key], name):
+            if self._is_confirmed(self._wishes[key]):
                 cluster.unconfirmed.discard(key)
 
     def _on_routes(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from spinyard.core.want import RouteWant
+from spinyard.proxy.translate_sides import Target, targets
 
 Dict = dict[str, Any]
 
@@ -85,18 +86,21 @@ def _variants(want: RouteWant) -> list[Dict]:
         {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}, "invert_match": True},
         {"name": "idempotency-key", "present_match": True, "invert_match": True},
     ]
-    return [
-        {
-            "match": {**_path_match(want), "headers": unsafe},
-            "route": _action(want, "connect-failure,refused-stream,reset-before-request"),
-            "request_body_buffer_limit": RETRY_BODY_BYTES_MAX,
-        },
-        {
-            "match": _path_match(want),
-            "route": _action(want, "connect-failure,refused-stream,reset"),
-            "request_body_buffer_limit": RETRY_BODY_BYTES_MAX,
-        },
-    ]
+    kinds: tuple[tuple[list[Dict], str], ...] = (
+        (unsafe, "connect-failure,refused-stream,reset-before-request"),
+        ([], "connect-failure,refused-stream,reset"),
+    )
+    return [_route(want, target, headers, retry_on) for headers, retry_on in kinds for target in targets(want)]
+
+
+def _route(want: RouteWant, target: Target, headers: list[Dict], retry_on: str) -> Dict:
+    headers = [*headers, *target.headers]
+    return {
+        "match": {**_path_match(want), **({"headers": headers} if headers else {})},
+        "route": {**target.action, **_action(want, retry_on)},
+        "request_body_buffer_limit": RETRY_BODY_BYTES_MAX,
+        **target.extra,
+    }
 
 
 def _path_match(want: RouteWant) -> Dict:
@@ -106,7 +110,7 @@ def _path_match(want: RouteWant) -> Dict:
 
 def _action(want: RouteWant, retry_on: str) -> Dict:
     return {
-        **_target(want),
+        "cluster_not_found_response_code": "SERVICE_UNAVAILABLE",
         "timeout": f"{max(want.timeout_seconds, 0.0):.3f}s",
         "idle_timeout": STREAM_IDLE_TIMEOUT,
         "retry_policy": {
@@ -122,8 +126,3 @@ def _action(want: RouteWant, retry_on: str) -> Dict:
             "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
         },
     }
-
-
-def _target(want: RouteWant) -> Dict:
-    """Where the requests go: one cluster. The place where sides and weights come in."""
-    return {"cluster": want.cluster, "cluster_not_found_response_code": "SERVICE_UNAVAILABLE"}

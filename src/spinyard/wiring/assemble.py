@@ -112,6 +112,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
                 events_keep_seconds=settings.events_keep_seconds,
             ),
             watch=EngineWatch(watch),
+            traffic=proxy.traffic,
             failpoint=failpoint,
             committed=notifier.notify,
         )

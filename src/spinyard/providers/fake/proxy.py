@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from spinyard.core.ids import ResourceKey
-from spinyard.core.observed import Absent, EndpointFacts, Observed, Present, RouteFacts, Unknown
+from spinyard.core.observed import Absent, EndpointFacts, Observed, Present, RouteFacts, Traffic, Unknown
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
 from spinyard.errors import ProviderFailure
 from spinyard.ports.clock import Clock
@@ -16,6 +16,10 @@ from spinyard.ports.provider import Capabilities, Owned
 from spinyard.providers.fake.faults import Fault, Faults, NoFaults
 
 SILENCE_SECONDS = 3600.0
+
+
+def no_traffic(clusters: tuple[str, ...]) -> Traffic | Unknown:
+    return Unknown("nothing counts requests here")
 
 
 @dataclass(slots=True)
@@ -29,8 +33,8 @@ class Entry:
 
 class FakeProxy:
     """`healthy(key)`: whether what is behind that endpoint would pass its health check now. `watch` is told of every
-    change of an endpoint before it takes effect. Operations for faults: proxy-ensure, proxy-observe, proxy-remove,
-    proxy-owned, proxy-hint."""
+    change of an endpoint before it takes effect. `traffic_of` says what was counted. Operations for faults:
+    proxy-ensure, proxy-observe, proxy-remove, proxy-owned, proxy-hint, proxy-read."""
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class FakeProxy:
         acknowledge_seconds: float = 0.0,
         drain_seconds: float = 0.0,
         watch: Callable[[str, str], None] = lambda effect, key: None,
+        traffic_of: Callable[[tuple[str, ...]], Traffic | Unknown] = no_traffic,
     ) -> None:
         self.name = "proxy"
         self.capabilities = Capabilities("host:fake", frozenset({"route", "endpoint"}), at_once=faults is None)
@@ -52,6 +57,7 @@ class FakeProxy:
         self._acknowledge = acknowledge_seconds
         self._drain = drain_seconds
         self._watch = watch
+        self.traffic_of = traffic_of
         self._listeners: list[asyncio.Queue[ResourceKey]] = []
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -103,6 +109,15 @@ class FakeProxy:
             self.hint(key)
         if fault is Fault.LOST_REPLY:
             await self._clock.sleep(SILENCE_SECONDS)
+
+    async def read(self, clusters: Sequence[str]) -> Traffic | Unknown:
+        """A TrafficReader."""
+        fault = self._faults.draw("proxy-read", "")
+        if not self.up or fault is Fault.ERROR:
+            return Unknown("the fake data plane does not answer")
+        if fault is Fault.SLOW:
+            await self._clock.sleep(self._faults.seconds(2.0))
+        return self.traffic_of(tuple(clusters))
 
     async def owned(self) -> Sequence[Owned]:
         if not self.up or self._faults.draw("proxy-owned", "") is Fault.ERROR:

@@ -1,0 +1,177 @@
+"""What Envoy has counted for a cluster: how many requests, how many failed, how long they took.
+
+What counts as what (each seen with Envoy 1.40, tests/proxy/test_traffic.py):
+
+* `upstream_rq_[1-5]xx` has each request once, by its last answer, however often it was tried; also what Envoy itself
+  answers for the cluster: no instance, no connection, connection lost, timeout. A request whose client went away before
+  the answer is in none of them, nor is one in a cluster that Envoy does not have.
+* An answer that breaks off in the middle counts by its status; a gRPC status is not looked at.
+* `upstream_rq_time` is of answers of instances only, in whole milliseconds, rounded down. Envoy brings a histogram up
+  to date when it is asked, but answers with what it was before: so it is asked twice.
+
+The epoch is the process at the other end of the socket: its pid and its start, so a restart between two calls is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
+from spinyard.ports.clock import Clock
+from spinyard.proxy.admin_call import AdminCall, CallFailed, admin_call
+
+CALL_TIMEOUT_SECONDS = 2.0
+BODY_BYTES_MAX = 8 << 20
+CLUSTERS_PER_CALL = 20
+# Envoy's workers hand in their histograms within this time; a later one is in the next reading.
+MERGE_SECONDS = 0.01
+
+_STATS = "upstream_rq_([1-5]xx|active|pending_active|time)"
+_PROC = Path("/proc")
+
+
+class EnvoyTraffic:
+    """`envoys`: how many are connected. One reading is under way at a time; all who ask meanwhile share the next."""
+
+    def __init__(self, admin_socket: Path, clock: Clock, envoys: Callable[[], int]) -> None:
+        self._admin_socket = admin_socket
+        self._clock = clock
+        self._envoys = envoys
+        self._one_reading = asyncio.Lock()
+        self._asked: set[str] = set()
+        self._next: asyncio.Task[Traffic | Unknown] | None = None
+        self._readings: set[asyncio.Task[Traffic | Unknown]] = set()
+
+    async def close(self) -> None:
+        for reading in list(self._readings):
+            reading.cancel()
+        await asyncio.gather(*self._readings, return_exceptions=True)
+
+    async def read(self, clusters: Sequence[str]) -> Traffic | Unknown:
+        if self._next is None:
+            self._next = asyncio.create_task(self._read_next(), name="proxy-traffic")
+            self._readings.add(self._next)
+            self._next.add_done_callback(self._readings.discard)
+        self._asked.update(clusters)
+        all_of_them = await asyncio.shield(self._next)
+        if isinstance(all_of_them, Unknown):
+            return all_of_them
+        wanted = {name: all_of_them.clusters[name] for name in clusters if name in all_of_them.clusters}
+        return Traffic(epoch=all_of_them.epoch, at=all_of_them.at, clusters=wanted)
+
+    async def _read_next(self) -> Traffic | Unknown:
+        async with self._one_reading:
+            names, self._asked, self._next = sorted(self._asked), set(), None
+            if (why := self._not_one()) is not None:
+                return why
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                    traffic = await self._ask(names)
+            except TimeoutError:
+                return Unknown(f"Envoy's admin gave no counters within {CALL_TIMEOUT_SECONDS:g} s")
+            except (CallFailed, OSError, msgspec.MsgspecError) as error:
+                return Unknown(f"Envoy gave no counters: {str(error) or type(error).__name__}")
+            return self._not_one() or traffic
+
+    def _not_one(self) -> Unknown | None:
+        envoys = self._envoys()
+        if envoys == 1:
+            return None
+        return Unknown("an Envoy is being replaced: both count" if envoys else "no Envoy is connected")
+
+    async def _ask(self, names: Sequence[str]) -> Traffic:
+        async with admin_call(self._admin_socket) as call:
+            await call.get("/stats", _query("^$"), BODY_BYTES_MAX)
+            await self._clock.sleep(MERGE_SECONDS)
+            at = self._clock.now()
+            stats = await _stats(call, names)
+            return Traffic(epoch=_epoch(call.pid), at=at, clusters=_by_cluster(stats, names))
+
+
+async def _stats(call: AdminCall, names: Sequence[str]) -> _Stats:
+    stats = _Stats()
+    for start in range(0, len(names), CLUSTERS_PER_CALL):
+        body = await call.get("/stats", _query(_pattern(names[start : start + CLUSTERS_PER_CALL])), BODY_BYTES_MAX)
+        for entry in _SAID.decode(body).stats:
+            if isinstance(entry.value, int):
+                stats.numbers[entry.name] = entry.value
+            for histogram in entry.histograms:
+                stats.histograms[histogram.name] = histogram.buckets
+    return stats
+
+
+def _query(pattern: str) -> dict[str, str]:
+    return {"format": "json", "histogram_buckets": "cumulative", "filter": pattern}
+
+
+def _pattern(names: Iterable[str]) -> str:
+    return rf"^cluster\.({'|'.join(re.escape(stat_name(name)) for name in names)})\.{_STATS}$"
+
+
+def stat_name(cluster: str) -> str:
+    """As Envoy writes it in the names of its counters."""
+    return re.sub(r"://|:/|:|\0", "_", cluster)
+
+
+def _epoch(pid: int) -> str:
+    """Raises CallFailed, OSError."""
+    if pid <= 0:
+        raise CallFailed("the process behind Envoy's admin socket is not known: it is not of this pid namespace")
+    boot = (_PROC / "sys/kernel/random/boot_id").read_text()[:8]
+    # After the name, which may hold anything but ends with the last ")": start time is the 22nd field of all.
+    started = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+    return f"{boot}.{pid}.{started}"
+
+
+def _by_cluster(stats: _Stats, names: Iterable[str]) -> dict[str, ClusterTraffic]:
+    found = ((name, _cluster(stats, f"cluster.{stat_name(name)}.upstream_rq_")) for name in names)
+    return {name: traffic for name, traffic in found if traffic is not None}
+
+
+def _cluster(stats: _Stats, prefix: str) -> ClusterTraffic | None:
+    """The sum of the classes, not the counter of all: so there are never more failures than requests."""
+    by_class = [stats.numbers.get(f"{prefix}{digit}xx") for digit in range(1, 6)]
+    active = stats.numbers.get(f"{prefix}active")
+    if active is None and all(count is None for count in by_class):
+        return None
+    buckets = stats.histograms.get(f"{prefix}time", ())
+    return ClusterTraffic(
+        requests=sum(count or 0 for count in by_class),
+        failures=by_class[4] or 0,
+        active=(active or 0) + stats.numbers.get(f"{prefix}pending_active", 0),
+        latency=tuple((bucket.upper_bound / 1000, bucket.cumulative) for bucket in buckets),
+    )
+
+
+class _Bucket(msgspec.Struct):
+    upper_bound: float
+    cumulative: int
+
+
+class _Histogram(msgspec.Struct):
+    name: str
+    buckets: tuple[_Bucket, ...] = ()
+
+
+class _Entry(msgspec.Struct):
+    name: str = ""
+    value: int | str | None = None
+    histograms: tuple[_Histogram, ...] = ()
+
+
+class _Said(msgspec.Struct):
+    stats: tuple[_Entry, ...] = ()
+
+
+class _Stats:
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+        self.histograms: dict[str, tuple[_Bucket, ...]] = {}
+
+
+_SAID = msgspec.json.Decoder(_Said)
