@@ -176,7 +176,28 @@ class LookHold:
     name: str
 
 
-Look = LookResource | LookProbe | LookWatch | LookChildren | LookObject | LookPool | LookPeer | LookTraffic | LookHold
+@dataclass(frozen=True, slots=True)
+class LookStarts:
+    """How the last `limit` starts of a template went, whoever asked for them. `scope`: of the reservation that one
+    trial start needs. Answer: Starts."""
+
+    template_digest: Digest
+    scope: str
+    limit: int
+
+
+Look = (
+    LookResource
+    | LookProbe
+    | LookWatch
+    | LookChildren
+    | LookObject
+    | LookPool
+    | LookPeer
+    | LookTraffic
+    | LookHold
+    | LookStarts
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +295,37 @@ class Held:
         return f"held by {self.by}: {self.why}"
 
 
+@dataclass(frozen=True, slots=True)
+class StartRecord:
+    """A start that is over: the instance came up at `at` (served, ready without a route, or warm), or failed before it
+    did. `trial`: the mark in its spec."""
+
+    uid: Uid
+    created_at: float
+    at: float
+    failed: bool
+    outcome: str = ""
+    message: str = ""
+    trial: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Who has the one trial start of a template. `running`: it is neither up nor failed yet."""
+
+    parent: Uid
+    child: Uid
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Newest first, by kept records. Empty as long as none has failed."""
+
+    recent: tuple[StartRecord, ...] = ()
+    trial: Trial | None = None
+
+
 class ClusterTraffic(msgspec.Struct, frozen=True, omit_defaults=True):
     """Since the data plane's epoch began. `requests`: those that were answered, whatever with, each once however often it
     was retried; `failures`: of these, by 5xx or by none. `active`: under way now. `latency`: (upper bound in seconds,
@@ -294,7 +346,7 @@ class Traffic(msgspec.Struct, frozen=True, omit_defaults=True):
     clusters: dict[str, ClusterTraffic] = {}
 
 
-Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | Peer | Traffic | Held | None
+Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | Peer | Traffic | Held | Starts | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,8 @@ class Plan:
     actions: tuple[Action, ...] = ()
     resources: tuple[Resource, ...] = ()
     requires: tuple[Reserve, ...] = ()
+    returns: tuple[Reservation, ...] = ()
+    """reservations of its own that are given back now; all others when it is finished"""
     children: tuple[ChildChange, ...] = ()
     events: tuple[EventDraft, ...] = ()
     finished: bool = False

@@ -401,6 +401,8 @@ class SpinSpec:
     pool_max: int = 0
     claim: ClaimPart | None = None
     """set when it is claimed, once and for good"""
+    trial: int = 0
+    """the one start that is tried while the breaker of its template is open: how many were tried with it, in a row"""
 
 
 @dataclass(frozen=True, slots=True)

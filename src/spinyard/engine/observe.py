@@ -16,6 +16,7 @@ from spinyard.core.observed import (
     LookPool,
     LookProbe,
     LookResource,
+    LookStarts,
     LookTraffic,
     LookWatch,
     ProbeAnswer,
@@ -68,6 +69,8 @@ async def _answer(context: Context, row: ObjectRow, look: Look) -> Answer:
         case LookHold(namespace=namespace, kind=kind, name=name):
             now = context.clock.now()
             return await context.read(lambda: context.store.held(namespace, kind, name, now=now))
+        case LookStarts(template_digest=digest, scope=scope, limit=limit):
+            return await context.read(lambda: context.store.starts(digest, scope, limit=limit))
         case LookTraffic(clusters=clusters):
             return await _traffic(context, clusters)
 

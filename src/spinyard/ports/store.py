@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView
+from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts
 from spinyard.core.plan import BindMember, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
@@ -268,6 +268,11 @@ class Store(Protocol):
 
     def held(self, namespace: str, kind: Kind, name: str, *, now: float) -> Held | None:
         """*read*. The hold in force over that object at `now`, or None. Of several, the one that lasts longest."""
+        ...
+
+    def starts(self, template_digest: Digest, scope: str, *, limit: int) -> Starts:
+        """*read*. The last `limit` starts of the template that came to an end, and who holds the reservation of
+        `scope` (its name is the uid of the trial)."""
         ...
 
     def next_due(self, *, now: float) -> float | None:

@@ -199,6 +199,11 @@ class Committer:
             connection.execute_rows(self._sql.upsert_resources, rows, {"seq": seq})
 
     def _finish(self, connection: Link, applied: Sequence[Commit]) -> None:
+        given_back = [
+            {"owner_uid": c.row.uid, "scope": held.scope, "name": held.name} for c in applied for held in c.plan.returns
+        ]
+        if given_back:
+            connection.execute(self._sql.reserve.give_back, given_back)
         finished = sorted(c.row.uid for c in applied if c.plan.finished)
         if finished:
             connection.execute(self._sql.reserve.delete, {"uids": json_text(finished)})
@@ -349,6 +354,9 @@ def _row_after(commit: Commit, reserved: tuple[Reservation, ...], now: float) ->
     if reserved:
         merged = {(r.scope, r.name): r for r in (*held, *reserved)}
         held = tuple(merged[name] for name in sorted(merged))
+    if plan.returns:
+        gone = {(r.scope, r.name) for r in plan.returns}
+        held = tuple(r for r in held if (r.scope, r.name) not in gone)
     # Every field by name: dataclasses.replace costs four times as much, and this runs once per row and commit.
     return ObjectRow(
         uid=row.uid,

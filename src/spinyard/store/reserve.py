@@ -36,6 +36,9 @@ class ReserveStatements:
             "INSERT INTO reservations (owner_uid, scope, name, amount, slot) "
             "VALUES (:owner_uid, :scope, :name, :amount, :slot)"
         )
+        self.give_back = Sql(
+            "DELETE FROM reservations WHERE owner_uid = :owner_uid AND scope = :scope AND name = :name"
+        )
         self.delete = Sql(f"DELETE FROM reservations WHERE owner_uid IN {words.values('uids')}")
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 READER_VERSION = 1
 """What this code can read. A store whose `min_reader_version` is higher is refused."""
 
-HEAD = "0001"
+HEAD = "0002"
 """the newest migration"""
 
 metadata = sa.MetaData()
@@ -121,6 +121,9 @@ _index(
 )
 _index("ix_objects_failures", _c.owner_uid, _c.failed_at, where="failed_at IS NOT NULL")
 _index("ix_objects_served", _c.owner_uid, _c.template_digest, _c.served_at, where="served_at IS NOT NULL")
+# How the last starts of a template went, whoever asked for them.
+_index("ix_objects_broken", _c.template_digest, _c.failed_at, where="failed_at IS NOT NULL AND served_at IS NULL")
+_index("ix_objects_came_up", _c.template_digest, _c.served_at, where="served_at IS NOT NULL")
 sa.Index("ix_objects_changed", _c.kind, _c.commit_seq, _c.uid)
 _index("ix_objects_states", _c.kind, _c.state, _c.finished, where="finished = 0")
 _index("ix_objects_kept", _c.keep_until, where="finished = 1")

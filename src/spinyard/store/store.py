@@ -8,14 +8,14 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from spinyard.core.ids import ResourceKey, Uid
-from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView
+from spinyard.core.ids import Digest, ResourceKey, Uid
+from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts
 from spinyard.core.plan import Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
 from spinyard.errors import Conflict
 from spinyard.ports.store import Commit, CommitResult, Lease, StoredEvent, Transaction
-from spinyard.store import holds, pools, prune, rollouts, views
+from spinyard.store import holds, pools, prune, rollouts, starts, views
 from spinyard.store import leases as lease_rows
 from spinyard.store.codec import Templates, json_text
 from spinyard.store.commit import Committer
@@ -126,6 +126,10 @@ class SqlStore:
     def held(self, namespace: str, kind: Kind, name: str, *, now: float) -> Held | None:
         with self._sessions.read() as connection:
             return holds.held(connection, namespace, kind, name, now)
+
+    def starts(self, template_digest: Digest, scope: str, *, limit: int) -> Starts:
+        with self._sessions.read() as connection:
+            return starts.starts(connection, template_digest, scope, limit)
 
     def next_due(self, *, now: float) -> float | None:
         with self._sessions.read() as connection:
