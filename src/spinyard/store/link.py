@@ -143,9 +143,11 @@ class Link:
         if isinstance(parameters, list):
             self._run(cursor.executemany, text, [values(one) for one in parameters])
             return Rows([], cursor.rowcount)
-        self._run(cursor.execute, text, values(parameters or {}))
-        records = self._run(cursor.fetchall) if cursor.description is not None else []
-        return Rows(records, cursor.rowcount)
+        try:
+            cursor.execute(text, values(parameters or {}))
+            return Rows(cursor.fetchall() if cursor.description is not None else [], cursor.rowcount)
+        except self._errors as error:
+            raise self._translated(error, (text,)) from error
 
     def execute_rows(self, statement: Sql, rows: Sequence[Record], shared: Mapping[str, Any]) -> None:
         """All rows, in the order given."""
@@ -196,6 +198,11 @@ class Link:
                 self._run(self._raw.rollback)
         finally:
             self._end()
+
+    def end_read(self) -> None:
+        """Of one that began no transaction, and stays in use: only what went the ordinary way may have begun one."""
+        if not self._begun and self._connection.in_transaction():
+            self._connection.rollback()
 
     def _end(self) -> None:
         if self._begun and not self._connection.invalidated:

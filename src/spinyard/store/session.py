@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
 from typing import NoReturn
 
 import sqlalchemy as sa
@@ -35,6 +36,8 @@ class Sessions:
         self._writer: sa.Connection | None = None
         self._inner: Link | None = None
         """the write that is under way"""
+        self._peeking: Link | None = None
+        """of reads in memory, all of them"""
         self._closed = False
         self._must_lock = bool(database.words.for_update)
 
@@ -56,33 +59,30 @@ class Sessions:
                 finally:
                     self._inner = None
             except _DATABASE_ERRORS as error:
-                self._translate(error)
+                self.translate(error)
+
+    def read(self) -> AbstractContextManager[Link]:
+        return _MemoryRead(self) if self.database.in_memory else self._read_from_file()
 
     @contextmanager
-    def read(self) -> Iterator[Link]:
+    def _read_from_file(self) -> Iterator[Link]:
         try:
-            if self.database.in_memory:
-                with self.database.guard:
-                    yield from self._read_in_memory()
-                return
             link = Link(self._open_reader(), self.database.words.begin_read)
             try:
                 yield link
             finally:
                 link.rollback()
         except _DATABASE_ERRORS as error:
-            self._translate(error)
+            self.translate(error)
 
-    def _read_in_memory(self) -> Iterator[Link]:
-        """Nobody else can write meanwhile, so it needs no transaction; or it is inside a write of the same thread."""
+    def link_in_memory(self) -> Link:
+        """For a read, while the guard is held."""
         if self._inner is not None:
-            yield self._inner
-            return
-        link = Link(self._open_writer(), "")
-        try:
-            yield link
-        finally:
-            link.rollback()
+            return self._inner
+        writer = self._open_writer()
+        if self._peeking is None:
+            self._peeking = Link(writer, "")
+        return self._peeking
 
     def close(self) -> None:
         with self._writing:
@@ -112,8 +112,36 @@ class Sessions:
         if self._closed:
             raise StoreFailure(f"the store {self.database.path} is closed", code="store_closed")
 
-    def _translate(self, error: Exception) -> NoReturn:
+    def translate(self, error: Exception) -> NoReturn:
         """Poison passes: the committer takes it apart. All else of the database becomes a StoreFailure."""
         if is_poison(error):
             raise error
         raise failure_of(error, self.database.path) from error
+
+
+class _MemoryRead:
+    """Nobody else can write meanwhile, so it needs no transaction; or it is inside a write of the same thread. A class,
+    for it is what a simulation does most."""
+
+    __slots__ = ("_link", "_sessions")
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def __enter__(self) -> Link:
+        guard = self._sessions.database.guard
+        guard.acquire()
+        try:
+            self._link = self._sessions.link_in_memory()
+        except BaseException:
+            guard.release()
+            raise
+        return self._link
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self._link.end_read()
+        finally:
+            self._sessions.database.guard.release()
+        if isinstance(error, _DATABASE_ERRORS):
+            self._sessions.translate(error)
