@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from spinyard.core.ids import Uid
+from spinyard.core.ids import Digest, Uid
 from spinyard.core.spec import ClaimSpec, Kind
 from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.usecases.claims import NewClaim, claim
 from spinyard.usecases.plan import ApplyRequest, Change, ChangeAction, plan_apply
+from spinyard.usecases.rollout_start import insert_rollout
 
 INITIAL_STATUS = b"{}"
 
@@ -25,8 +26,11 @@ class ApplyResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
+    """`rollout`: the one that was made for the new template."""
+
     result: ApplyResult
     stored: StoredObject
+    rollout: StoredObject | None = None
 
 
 def apply(tx: Transaction, request: ApplyRequest, *, new_uid: Callable[[], Uid], actor: str) -> tuple[Applied, ...]:
@@ -51,7 +55,11 @@ def _carry_out_one(tx: Transaction, change: Change, new_uid: Callable[[], Uid], 
         case ChangeAction.CREATE:
             return Applied(ApplyResult.CREATED, _create(tx, change, new_uid(), actor))
         case ChangeAction.UPDATE:
-            return Applied(ApplyResult.CONFIGURED, _update(tx, change, actor))
+            stored = _update(tx, change, actor)
+            if change.rollout is None:
+                return Applied(ApplyResult.CONFIGURED, stored)
+            made = insert_rollout(tx, stored, change.rollout, uid=new_uid(), actor=actor)
+            return Applied(ApplyResult.CONFIGURED, stored, made)
         case ChangeAction.UNCHANGED:
             assert change.before is not None
             return Applied(ApplyResult.UNCHANGED, change.before)
@@ -105,13 +113,14 @@ def _update(tx: Transaction, change: Change, actor: str) -> StoredObject:
     before = change.before
     assert before is not None and change.spec is not None
     spec_changed = before.row.spec != change.spec
+    digest = Digest("") if isinstance(change.spec, ClaimSpec) else change.spec.template_digest
     return tx.update(
         before.row.uid,
         actor=actor,
         why=f"{'Specification' if spec_changed else 'Labels or annotations'} changed by {actor}.",
         reason="SpecChanged" if spec_changed else "MetadataChanged",
         spec=change.spec if spec_changed else None,
-        template_digest=change.digest if change.digest != before.row.template_digest else None,
+        template_digest=digest if digest != before.row.template_digest else None,
         labels=change.labels,
         annotations=change.annotations,
     )

@@ -13,6 +13,8 @@ from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.plan import check_match, plan_delete
 from spinyard.usecases.pools import CLAIM_OVER, expiry
 from spinyard.usecases.refusals import being_deleted
+from spinyard.usecases.rollout_start import running_of
+from spinyard.usecases.rollouts import rollout_running
 from spinyard.usecases.views import get_live
 
 REPLICAS_MAX = 10_000
@@ -40,6 +42,8 @@ def scale(tx: Transaction, id: ObjectId, replicas: int, caller: Caller) -> Store
         )
     if spec.replicas == replicas:
         return found
+    if replicas == 0:
+        _refuse_while_running(tx, id, found, "no instance at all")
     return tx.update(
         found.row.uid,
         actor=caller.actor,
@@ -56,6 +60,7 @@ def restart(tx: Transaction, id: ObjectId, caller: Caller) -> StoredObject:
         raise Conflict(
             f"{id} is external: its instances are not ours to restart.", next_step="Restart them where they run."
         )
+    _refuse_while_running(tx, id, found, "a restart")
     return tx.update(
         found.row.uid,
         actor=caller.actor,
@@ -116,6 +121,12 @@ def _live(tx: Transaction, id: ObjectId, caller: Caller) -> StoredObject:
     if found.row.delete_at is not None:
         raise being_deleted(id)
     return found
+
+
+def _refuse_while_running(tx: Transaction, id: ObjectId, service: StoredObject, what: str) -> None:
+    running = running_of(tx, service)
+    if running is not None:
+        raise rollout_running(id, running, what)
 
 
 def _live_service(tx: Transaction, id: ObjectId, caller: Caller) -> tuple[StoredObject, ServiceSpec]:

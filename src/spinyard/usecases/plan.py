@@ -11,13 +11,23 @@ from enum import StrEnum
 
 from spinyard.core.ids import Digest
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import ClaimSpec, JobSpec, Kind, ServiceSpec, TemplateSpec, WarmPoolSpec, digest_of
+from spinyard.core.spec import (
+    ClaimSpec,
+    JobSpec,
+    Kind,
+    RolloutSpec,
+    ServiceSpec,
+    TemplateSpec,
+    WarmPoolSpec,
+    digest_of,
+)
 from spinyard.errors import Conflict, PreconditionFailed
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.declared import APPLIED_SET, OWN_PREFIX, Declared, DeclaredSpec, ObjectId
 from spinyard.usecases.graph import refuse_cycles
 from spinyard.usecases.pools import claim_again, refuse_claimed, refuse_poolless
 from spinyard.usecases.refusals import being_deleted, every, problem, raise_problems
+from spinyard.usecases.rollout_start import onto_stored
 
 JOB_ENDED = frozenset({"succeeded", "failed"})
 
@@ -31,7 +41,8 @@ class ChangeAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object, before and after. `spec`, `template` and `digest` are of after (None for a deletion)."""
+    """One object, before and after. `spec`, `template` and `digest` are of after (None for a deletion). With `rollout`
+    the template is not written into the Service (`spec` has the one from before): a Rollout to `digest` is made."""
 
     action: ChangeAction
     id: ObjectId
@@ -41,6 +52,7 @@ class Change:
     digest: Digest = Digest("")
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    rollout: RolloutSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +138,25 @@ def _resolve_templates(tx: Transaction, declared: Sequence[Declared]) -> list[tu
             path = f"objects[{index}].spec.templateRef"
             message = f"{one.id} refers to Template {one.namespace}/{ref}, which does not exist"
             problems.append(problem(path, "template_not_found", message, "the name of a Template of this namespace"))
+        elif isinstance(one.spec, ServiceSpec) and one.spec.strategy is not None:
+            problems += _fixed_ports(f"objects[{index}].spec.templateRef", one.id, template)
         out.append((template, digest_of(template) if template else Digest("")))
     raise_problems(problems)
     return out
+
+
+def _fixed_ports(path: str, id: ObjectId, template: TemplateSpec) -> list[dict[str, object]]:
+    """An inline template was looked at when it was read."""
+    return [
+        problem(
+            path,
+            "fixed_port",
+            f"{id} has a rollout: both versions run at the same time, and cannot both open port {port.number}",
+            "a Template whose ports have no number",
+        )
+        for port in template.ports
+        if port.number
+    ]
 
 
 def _stored_template(tx: Transaction, namespace: str, name: str) -> TemplateSpec | None:
@@ -148,13 +176,17 @@ def _change(
     spec = one.spec if isinstance(one.spec, ClaimSpec) else replace(one.spec, template_digest=digest)
     if isinstance(spec, ClaimSpec) and found is not None:
         spec = claim_again(one.id, spec, found, tx.now)
+    rollout = None
     if found is not None:
-        if isinstance(spec, ServiceSpec) and isinstance(found.row.spec, ServiceSpec):
-            spec = replace(spec, restarted_at=max(spec.restarted_at, found.row.spec.restarted_at))
+        if isinstance(spec, ServiceSpec):
+            spec, rollout = onto_stored(tx, one.id, spec, template, found)
+            if rollout is None and spec.template_digest != digest:
+                digest = spec.template_digest
+                template = tx.template(digest)
         _refuse_rerun(one, found, spec)
     annotations = _annotations(one, found, request.applied_set)
-    action = _action(one, found, spec, annotations)
-    return Change(action, one.id, found, spec, template, digest, dict(one.labels), annotations)
+    action = ChangeAction.UPDATE if rollout is not None else _action(one, found, spec, annotations)
+    return Change(action, one.id, found, spec, template, digest, dict(one.labels), annotations, rollout)
 
 
 def _refuse_rerun(one: Declared, before: StoredObject, spec: DeclaredSpec) -> None:

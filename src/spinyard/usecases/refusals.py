@@ -23,13 +23,18 @@ def being_deleted(id: ObjectId) -> Conflict:
 
 
 def every(
-    tx: Transaction, kind: Kind, *, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    tx: Transaction,
+    kind: Kind,
+    *,
+    namespace: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    finished: bool | None = False,
 ) -> list[StoredObject]:
-    """All live ones, page by page."""
+    """All live ones (`finished` None: kept records too), page by page."""
     out: list[StoredObject] = []
     after = ""
     while True:
-        page = tx.select(kind, namespace=namespace, labels=labels, after=after, limit=PAGE)
+        page = tx.select(kind, namespace=namespace, labels=labels, finished=finished, after=after, limit=PAGE)
         out += page
         if len(page) < PAGE:
             return out

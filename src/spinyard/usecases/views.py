@@ -24,6 +24,7 @@ SETTLED: Mapping[Kind, frozenset[str]] = {
     Kind.TEMPLATE: frozenset({"active"}),
     Kind.WARM_POOL: frozenset({"ready"}),
     Kind.CLAIM: frozenset({"ready", "failed"}),
+    Kind.ROLLOUT: frozenset({"succeeded", "rolled_back"}),
 }
 
 
