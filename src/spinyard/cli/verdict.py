@@ -25,6 +25,8 @@ def verdict(item: Json) -> Verdict:
             return Verdict.DONE
         case "Job":
             return _job(item)
+        case "Rollout":
+            return _rollout(item)
         case _:
             return _service(item)
 
@@ -43,6 +45,12 @@ def _service(item: Json) -> Verdict:
     if progressing is not None and progressing.get("reason") == "RolledBack":
         return Verdict.FAILED
     return Verdict.DONE if state_of(item) in ("available", "serving", "ready") else Verdict.WAITING
+
+
+def _rollout(item: Json) -> Verdict:
+    if state_of(item) == "succeeded":
+        return Verdict.DONE
+    return Verdict.FAILED if state_of(item) == "rolled_back" else Verdict.WAITING
 
 
 def _job(item: Json) -> Verdict:
