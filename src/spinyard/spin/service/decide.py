@@ -25,7 +25,9 @@ from spinyard.core.plan import EventDraft, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import DirectoryScope, Kind, Probe, ServiceSpec, TcpSocket, TemplateSpec
 from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
+from spinyard.spin.service.new_side import directory_names, split_of, told
 from spinyard.spin.service.roll import delete_all, roll
+from spinyard.spin.service.sides import after_rollout, checked_digests, sides_of
 from spinyard.spin.service.snapshot import ALIVE, ServiceSnapshot, fleet_of, resource_row, set_condition
 from spinyard.spin.service.status import TRANSITIONS, ServiceState, ServiceStatus, decode_service_status
 from spinyard.spin.snapshot import PROXY, SpinRules
@@ -37,6 +39,10 @@ DROPPED = frozenset({"endpoint", "route"})
 
 
 def decide(s: ServiceSnapshot) -> Plan:
+    return told(s, decided(s))
+
+
+def decided(s: ServiceSnapshot) -> Plan:
     state = ServiceState(s.row.state)
     match state:
         case ServiceState.TERMINATED:
@@ -63,8 +69,9 @@ def living(s: ServiceSnapshot, state: ServiceState) -> Plan:
         failure = next((f for action in actions if (f := s.seen.outcomes.get(action.key)) is not None), None)
         if failure is not None:
             status = msgspec.structs.replace(status, last_error=failure.message, last_error_class=failure.error_class)
-        why = missing or "making what it owns"
-        if any(row.kind == "directory" for row in rows) or "dir/" in missing or s.spec.external is not None:
+        why = missing[0] if missing else "making what it owns"
+        beside = {f"dir/{name}" for name in directory_names(s)}
+        if any(part.startswith("dir/") and part not in beside for part in missing) or s.spec.external is not None:
             after = ServiceState.PROGRESSING if state is ServiceState.PENDING else state
             wake_in = 0.1 if failure is None else max(RETRY_SECONDS, failure.retry_after_seconds or 0.0)
             return s.plan(after, why, "Preparing", status, wake_in=wake_in, actions=actions, resources=rows)
@@ -80,8 +87,9 @@ def living(s: ServiceSnapshot, state: ServiceState) -> Plan:
 def remembered(s: ServiceSnapshot) -> ServiceStatus:
     """What must be known of the wish before this one."""
     route = s.spec.route
-    wiring = f"{s.cluster} {route.port}" if route is not None else "none"
-    status = s.status
+    # Without the side: a promotion is no reason to replace what runs.
+    wiring = f"{s.cluster_of('')} {route.port}" if route is not None else "none"
+    status = after_rollout(s)
     if (status.wiring and wiring != status.wiring) or s.spec.restarted_at != status.restarted_at:
         first = max(status.spawned, s.children.highest_slot + 1)
         status = msgspec.structs.replace(status, first_slot=first, restarted_at=s.spec.restarted_at)
@@ -98,6 +106,7 @@ def remembered(s: ServiceSnapshot) -> ServiceStatus:
         mine = {directory.name: directory.retain for directory in s.template.data_directories}
         kept = {name for name in status.kept_directories if name not in mine}
         kept |= {name for name, retain in mine.items() if retain}
+        kept |= {d.name for d in s.part.directories if d.retain} if s.part is not None else set()
         status = msgspec.structs.replace(status, kept_directories=tuple(sorted(kept)))
     return status
 
@@ -118,13 +127,13 @@ def checked(template: TemplateSpec) -> Probe | None:
 
 
 def health_check(s: ServiceSnapshot) -> Probe | None:
-    """There is one for all instances of a route. While templates with different probes serve beside each other, each
+    """There is one for all instances of a cluster. While templates with different probes serve beside each other, each
     was seen ready by its own before it was registered, and the check is what all of them pass: a connection."""
     if s.template is None:
         return s.spec.external.readiness_probe if s.spec.external is not None else None
     if LookChildren(s.row.uid) not in s.seen.answers:
         return None
-    alive = {str(group.template_digest) for group in s.children.groups if group.state in ALIVE}
+    alive = checked_digests(sides_of(s))
     mine = checked(s.template)
     checks = {s.status.probes.get(digest, mine) for digest in alive or {str(s.target)}}
     return checks.pop() if len(checks) == 1 else Probe(tcp_socket=TcpSocket(), period_seconds=1.0)
@@ -160,6 +169,7 @@ def wishes(s: ServiceSnapshot) -> list[tuple[str, str, str, Want]]:
             for directory in s.template.data_directories
             if directory.scope is DirectoryScope.SERVICE
         ]
+        out += [(f"dir/{name}", "directory", s.provider, DirectoryWant(name=name)) for name in directory_names(s)]
     route = s.spec.route
     if route is not None:
         probe = health_check(s)
@@ -176,6 +186,7 @@ def wishes(s: ServiceSnapshot) -> list[tuple[str, str, str, Want]]:
                     timeout_seconds=route.timeout_seconds,
                     http2=route.http2,
                     service=f"{s.row.namespace}/{s.row.name}",
+                    split=split_of(s),
                 ),
             )
         )
@@ -185,12 +196,12 @@ def wishes(s: ServiceSnapshot) -> list[tuple[str, str, str, Want]]:
     return out
 
 
-def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, ...], str]:
+def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, ...], tuple[str, ...]]:
     """(ledger rows to write, what to ask for, what is still missing)."""
     known = {resource.key: resource for resource in s.row.resources}
     rows: list[Resource] = []
     actions: list[Action] = []
-    missing = ""
+    missing: list[str] = []
     for part, kind, provider, want in own_wants(s):
         key = s.key(part)
         stored = want if provider == PROXY else None
@@ -199,12 +210,12 @@ def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, 
         if row is None or (stored is not None and row.stored_want != stored):
             rows.append(replace(row or resource_row(s, key, kind, provider), stored_want=stored))
             actions.append(Ensure(provider, key, want))
-            missing = missing or part
+            missing.append(part)
         elif isinstance(s.observed(provider, key), Absent) or is_another(s.observed(provider, key), want):
             actions.append(Ensure(provider, key, want))
-            missing = missing or part
+            missing.append(part)
         elif not isinstance(s.observed(provider, key), Present):
-            missing = missing or part
+            missing.append(part)
     # What the wish no longer names: an external endpoint that was taken out. Directories stay until the Service goes,
     # also those whose making got lost before the wish changed: their rows are open.
     for row in known.values():
@@ -212,7 +223,7 @@ def own_things(s: ServiceSnapshot) -> tuple[tuple[Resource, ...], tuple[Action, 
             actions.append(Ensure(row.provider, row.key, DirectoryWant(name=row.key.rsplit("/", 1)[1])))
     dropped = tuple(row for row in known.values() if row.kind in DROPPED)
     changed, removals, _ = unmake(dropped, s.observed, s.now, hard=False)
-    return tuple(rows) + changed, tuple(actions) + removals, missing
+    return tuple(rows) + changed, tuple(actions) + removals, tuple(missing)
 
 
 def is_another(observed: Observed, want: Want) -> bool:
@@ -229,7 +240,7 @@ def external(s: ServiceSnapshot, state: ServiceState) -> Plan:
     assert s.spec.external is not None
     total = len(s.spec.external.endpoints)
     gone = delete_all(fleet_of(s.children), "what it stands for runs elsewhere now")
-    status = msgspec.structs.replace(s.status, replicas=total)
+    status = msgspec.structs.replace(s.status, replicas=total, shown=None)
     if state is ServiceState.PENDING:
         return s.plan(ServiceState.PROGRESSING, "telling the data plane", "Preparing", status, wake_in=0.0)
     return s.plan(
@@ -240,7 +251,7 @@ def external(s: ServiceSnapshot, state: ServiceState) -> Plan:
 def terminating(s: ServiceSnapshot) -> Plan:
     """Children first, then the route, then what they shared. Nothing is taken from under a running instance."""
     fleet = fleet_of(s.children)
-    status = msgspec.structs.replace(s.status, replicas=fleet.total, ready=0, ending=fleet.ending)
+    status = msgspec.structs.replace(s.status, replicas=fleet.total, ready=0, ending=fleet.ending, shown=None)
     if fleet.total:
         return s.plan(
             ServiceState.TERMINATING,

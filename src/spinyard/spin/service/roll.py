@@ -7,40 +7,48 @@ replicas - max_unavailable stay in traffic; what never served may go at any time
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
-from spinyard.core.ids import child_name, child_uid
-from spinyard.core.observed import ChildBrief, ChildFailure
-from spinyard.core.plan import ChildChange, CreateChild, DeleteChild, EventDraft, Plan
-from spinyard.core.spec import Kind, SpinSpec
-from spinyard.spin.crash_loop import ROUND_MAX, Loop, loop_of
-from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot, fleet_of, set_condition
+from spinyard.core.observed import ChildBrief
+from spinyard.core.plan import ChildChange, DeleteChild, EventDraft, Plan
+from spinyard.spin.crash_loop import Loop
+from spinyard.spin.service.crew import Crew, crash_loop, create, next_slot, scaled_in, to_start, up_states
+from spinyard.spin.service.new_side import keep_new_side
+from spinyard.spin.service.sides import sides_of
+from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot, set_condition
 from spinyard.spin.service.status import ServiceState, ServiceStatus
 from spinyard.spin.status import STARTING, State
 
-CREATE_MAX = 64
-"""children created in one pass; more follow in the next"""
 GIVE_UP_FAILURES = 5
 IDLE_SECONDS = 10.0
 """children wake their Service; that something is missing is looked at now and then all the same"""
 
 
 def roll(s: ServiceSnapshot, state: ServiceState) -> Plan:
-    fleet = fleet_of(s.children, s.status.first_slot)
+    sides = sides_of(s)
+    fleet = sides.stable
     status, given_up = progress(s, fleet)
-    s = ServiceSnapshot(s.row, s.spec, s.template, status, s.seen, s.rules, s.now)
-    loop = crash_loop(s)
+    s = replace(s, status=status)
+    loop = crash_loop(s, s.target, s.spec.replicas)
     deletions = surplus(s, fleet)
     creations, status = missing(s, fleet, loop, status)
     status, events = describe(s, fleet, loop, status)
-    events = given_up + events
+    new = keep_new_side(replace(s, status=status), sides)
+    events = given_up + events + new.events
     after, why, reason = verdict(s, fleet, loop)
-    wake_in = next_look(s, fleet, loop, changed=bool(creations or deletions))
-    return s.plan(after, why, reason, status, wake_in=wake_in, children=creations + deletions, events=events)
-
-
-def up_states(s: ServiceSnapshot) -> frozenset[State]:
-    return frozenset({State.SERVING}) if s.spec.route is not None else frozenset({State.READY, State.SERVING})
+    changed = bool(creations or deletions or new.children)
+    waits = [wait for wait in (next_look(s, fleet, loop, changed=changed), new.wake_in) if wait is not None]
+    return s.plan(
+        after,
+        why + new.words,
+        reason,
+        new.status,
+        wake_in=min(waits) if waits else None,
+        children=creations + deletions + new.children,
+        events=events,
+    )
 
 
 def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[EventDraft, ...]]:
@@ -60,12 +68,12 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     if up >= s.spec.replicas and s.spec.replicas > 0 and status.good != wanted:
         status = msgspec.structs.replace(status, good=wanted)
     rolling = up < s.spec.replicas and status.good and status.good != wanted and not status.given_up
-    if not rolling:
+    if not rolling or (s.part is not None and s.part.template_digest == status.good):
         return status, ()
     if s.row.paused:
         return msgspec.structs.replace(status, progressed_at=s.now), ()
     late = s.now - status.progressed_at > s.spec.update.progress_deadline_seconds
-    failures = crash_loop(s, wanted, since=status.progressed_at).failures
+    failures = crash_loop(s, wanted, s.spec.replicas, since=status.progressed_at).failures
     if not late and failures < GIVE_UP_FAILURES:
         return status, ()
     cause = "made no progress in its deadline" if late else f"failed {failures} times in a row"
@@ -74,46 +82,17 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     return status, (EventDraft("Warning", "RolledBack", message),)
 
 
-def crash_loop(s: ServiceSnapshot, digest: str | None = None, *, since: float = 0.0) -> Loop:
-    return loop_of(s.children.failures, digest or s.target, s.spec.replicas, s.row.uid, s.now, since=since)
-
-
 def missing(
     s: ServiceSnapshot, fleet: Fleet, loop: Loop, status: ServiceStatus
 ) -> tuple[tuple[ChildChange, ...], ServiceStatus]:
-    target = s.target
+    # Without surge a place opens only when an old one is on its way out.
     room = s.spec.replicas + s.spec.update.max_surge - fleet.count(ALIVE)
-    alive = fleet.count(ALIVE, digest=target)
-    if s.spec.update.max_surge == 0:
-        # Without surge a place opens only when an old one is on its way out.
-        room = s.spec.replicas - fleet.count(ALIVE)
-    wanted = min(s.spec.replicas - alive, room, CREATE_MAX)
-    if s.spec.replicas > ROUND_MAX and loop.until and not served_since(s, loop.last):
-        # Half open: one tries for all, as long as none has come up.
-        wanted = min(wanted, 1 - fleet.count(STARTING, digest=target))
-    if wanted <= 0 or s.now < loop.until or s.row.paused:
+    crew = Crew(s.target, s.cluster, s.spec.replicas)
+    first, wanted = next_slot(s), to_start(s, crew, fleet, loop, room)
+    if not wanted:
         return (), status
-    first = max(status.spawned, s.children.highest_slot + 1)
-    children = tuple(create(s, first + index) for index in range(wanted))
+    children = tuple(create(s, crew, first + index) for index in range(wanted))
     return children, msgspec.structs.replace(status, spawned=first + wanted)
-
-
-def served_since(s: ServiceSnapshot, failure: ChildFailure | None) -> bool:
-    at = 0.0 if failure is None else failure.failed_at
-    return any(digest == s.target and served_at > at for digest, served_at in s.children.last_served_at)
-
-
-def create(s: ServiceSnapshot, slot: int) -> CreateChild:
-    uid = child_uid(s.row.uid, str(slot), 1)
-    spec = SpinSpec(
-        template_digest=s.target,
-        cluster=s.cluster,
-        route_port=s.spec.route.port if s.spec.route is not None else "",
-        service_uid=s.row.uid,
-        service_name=s.row.name,
-    )
-    labels = (*s.row.labels, ("spinyard.dev/service", s.row.name))
-    return CreateChild(uid, Kind.SPIN, child_name(s.row.name, uid), str(slot), spec, s.target, labels)
 
 
 def surplus(s: ServiceSnapshot, fleet: Fleet) -> tuple[ChildChange, ...]:
@@ -130,14 +109,7 @@ def surplus(s: ServiceSnapshot, fleet: Fleet) -> tuple[ChildChange, ...]:
     old_up = fleet.members(up, other_than=target)
     taken = old_up[: max(0, may_go)]
     out += [DeleteChild(child.uid, "replaced by a newer template") for child in taken]
-    extra = fleet.count(ALIVE, digest=target) - s.spec.replicas
-    if extra > 0:
-        idle = fleet.members(STARTING, digest=target)
-        busy = fleet.members(frozenset({State.READY, State.SERVING}), digest=target)
-        newest = sorted(idle, key=lambda c: -c.created_at)
-        newest += sorted(busy, key=lambda c: (c.state in up, -c.created_at))
-        out += [DeleteChild(child.uid, "scaled in") for child in newest[:extra]]
-    return tuple(out)
+    return (*out, *scaled_in(s, Crew(target, s.cluster, s.spec.replicas), fleet))
 
 
 def describe(

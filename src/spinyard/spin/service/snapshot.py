@@ -24,8 +24,9 @@ from spinyard.core.observed import (
 )
 from spinyard.core.plan import ChildChange, EventDraft, Plan, Resource
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import Dependency, ServiceSpec, TemplateSpec
+from spinyard.core.spec import Dependency, RolloutPart, ServiceSpec, TemplateSpec
 from spinyard.spin.service.status import ServiceState, ServiceStatus
+from spinyard.spin.sides import cluster_name
 from spinyard.spin.snapshot import SpinRules
 from spinyard.spin.status import ENDING, STARTING, State, conditions_with
 
@@ -45,8 +46,19 @@ class ServiceSnapshot:
 
     @property
     def cluster(self) -> str:
-        """Named by uid, so that a Service of the same name that comes later shares nothing with this one."""
-        return f"{self.row.namespace}/{self.row.name}/{self.row.uid[:8]}" if self.spec.route is not None else ""
+        return self.cluster_of(self.spec.side)
+
+    def cluster_of(self, side: str) -> str:
+        return cluster_name(self.row.namespace, self.row.name, self.row.uid, side) if self.spec.route else ""
+
+    @property
+    def part(self) -> RolloutPart | None:
+        """Of the running Rollout; None also when it brings what the Service has, or went back to, by itself: instances
+        of one template cannot be told apart."""
+        part = self.spec.rollout
+        if part is None or self.template is None or part.template_digest in (self.spec.template_digest, self.target):
+            return None
+        return part
 
     @property
     def provider(self) -> str:

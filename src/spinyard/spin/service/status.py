@@ -52,6 +52,19 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     ending: int = 0
     why: str = ""
     """what the data plane says when it does not confirm"""
+    failing: str = ""
+    """why no instance of the new side is started now: the last failure, while it is waited after it, or a directory"""
+    template_digest: str = ""
+    side: str = ""
+    """of the part, once instances may have been made for it"""
+
+
+class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Instances of a template with smaller slots are in the cluster of a side that is not the template's any more.
+    `abandoned`: of a Rollout that was given up; else of the side before a promotion."""
+
+    slot: int
+    abandoned: bool = False
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -92,6 +105,10 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     shown: Shown | None = None
     """set while a Rollout has a part in it"""
+    side: str = ""
+    """of the wish before this one; another one is a promotion"""
+    cuts: dict[str, Cut] = {}
+    """by template, as long as such instances are left"""
 
 
 _DECODER = msgspec.json.Decoder(ServiceStatus)
