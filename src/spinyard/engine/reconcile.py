@@ -88,7 +88,7 @@ class Reconciler:
             if waits > 0:
                 await flight.nudge.wait(waits)
                 if flight.nudge.is_set() or self._context.clock.monotonic() - flight.read_at >= REREAD_SECONDS:
-                    current = await self._reload(flight)
+                    current = await self._reload(flight, current)
         self._context.figures.leases_lost += 1
         return False
 
@@ -115,9 +115,9 @@ class Reconciler:
         crowded = len(self.flights) > settings.in_flight_max // 2
         return settings.linger_seconds / 10 if crowded else settings.linger_seconds
 
-    async def _reload(self, flight: Flight) -> ObjectRow | None:
+    async def _reload(self, flight: Flight, known: ObjectRow | None = None) -> ObjectRow | None:
         flight.read_at = self._context.clock.monotonic()
-        return await self._context.read(lambda: self._context.store.reload(flight.lease))
+        return await self._context.read(lambda: self._context.store.reload(flight.lease, known))
 
     async def _release(self, flight: Flight, row: ObjectRow, plan: Plan) -> None:
         await self._committer.release((flight.lease, row.wake_seq, plan.wake_at))

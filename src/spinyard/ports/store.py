@@ -226,8 +226,9 @@ class Store(Protocol):
         """*write*. Returns those that are still ours."""
         ...
 
-    def reload(self, lease: Lease) -> ObjectRow | None:
-        """*read*. The row as it is now, or None when the lease is not ours any more."""
+    def reload(self, lease: Lease, known: ObjectRow | None = None) -> ObjectRow | None:
+        """*read*. The row as it is now, or None when the lease is not ours any more. `known` itself, when nobody has
+        changed or woken it since."""
         ...
 
     def release(self, leases: Sequence[tuple[Lease, int, float | None]]) -> None:

@@ -80,6 +80,10 @@ class LeaseStatements:
             f"SELECT {OBJECT_COLUMNS} FROM objects WHERE uid = :uid AND lease_token = :token AND lease_until > 0 "
             "AND finished = 0"
         )
+        self.unchanged = Sql(
+            "SELECT 1 FROM objects WHERE uid = :uid AND lease_token = :token AND lease_until > 0 AND finished = 0 "
+            "AND resource_version = :version AND wake_seq = :wake_seq"
+        )
         self.resources = Sql(
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE owner_uid IN {words.values('uids')} AND closed_at IS NULL "
             "ORDER BY key"
@@ -159,6 +163,13 @@ def claim(
     records = connection.execute(statements.claim, parameters).all()
     in_order = sorted(records, key=lambda record: (record[-1], record[0]))
     return load_rows(connection, statements, templates, in_order)
+
+
+def is_unchanged(connection: Link, statements: LeaseStatements, lease: Lease, known: ObjectRow) -> bool:
+    """Whoever writes to a row moves its version, to what belongs to it its wake_seq."""
+    seen = {"version": known.resource_version, "wake_seq": known.wake_seq}
+    parameters = {"uid": lease.uid, "token": lease.token, **seen}
+    return connection.execute(statements.unchanged, parameters).first() is not None
 
 
 def extend(connection: Link, statements: LeaseStatements, leases: Sequence[Lease], *, until: float) -> list[Lease]:

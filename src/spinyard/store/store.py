@@ -85,8 +85,10 @@ class SqlStore:
         with self._sessions.write() as connection:
             return lease_rows.extend(connection, self._leases, leases, until=float(until))
 
-    def reload(self, lease: Lease) -> ObjectRow | None:
+    def reload(self, lease: Lease, known: ObjectRow | None = None) -> ObjectRow | None:
         with self._sessions.read() as connection:
+            if known is not None and lease_rows.is_unchanged(connection, self._leases, lease, known):
+                return known
             records = connection.execute(self._leases.reload, {"uid": lease.uid, "token": lease.token}).all()
             return next(iter(lease_rows.load_rows(connection, self._leases, self._templates, records)), None)
 

@@ -308,6 +308,7 @@ class SqlTransaction:
             .returning(c.owner_uid)
         ).scalar_one_or_none()
         if owner is not None:
+            self._connection.execute(self._statements.wake, {"uids": json_text([owner]), "now": self._now})
             self._tell(Uid(owner), "Normal", "ResourceClosed", f"{key}: {why}", actor)
 
     def event(self, uid: Uid, type: Literal["Normal", "Warning"], reason: str, message: str, *, actor: str) -> None:

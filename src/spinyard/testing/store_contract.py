@@ -198,6 +198,24 @@ def a_changed_wish_makes_the_running_pass_stale(store: Store) -> None:
     assert again.spec.replicas == 3
 
 
+def a_row_that_nobody_touched_is_not_read_again(store: Store) -> None:
+    add_service(store)
+    row = claim_one(store, "web")
+    lease = Lease(row.uid, row.lease_token)
+    assert store.reload(lease, row) is row
+    store.wake([row.uid], now=NOW + 1)
+    woken = store.reload(lease, row)
+    assert woken is not None
+    assert woken.wake_seq == row.wake_seq + 1
+    assert store.reload(lease, woken) is woken
+    store.transact(lambda tx: tx.update(row.uid, actor="bob", why="pause", reason="Paused", paused=True), now=NOW + 2)
+    paused = store.reload(lease, woken)
+    assert paused is not None
+    assert paused.paused
+    store.release([(lease, paused.wake_seq, None)])
+    assert store.reload(lease, paused) is None
+
+
 def a_lease_is_extended_and_given_back(store: Store) -> None:
     add_service(store)
     row = claim_one(store, "web")

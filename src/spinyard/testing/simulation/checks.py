@@ -152,7 +152,7 @@ class Checks:
 
     def _is_zombie(self, key: str) -> bool:
         row = self._sim.peek.resource(key)
-        return row is None or row.closed
+        return row is None or row.closed == 1
 
     def _note_ready(self, key: str) -> None:
         thing = self._sim.world.things.get(key)

@@ -99,7 +99,8 @@ class ControlPlane:
             task.exception()
 
     async def _write(self, work: Callable[[], T]) -> T:
-        await self._pass_gate()
+        if self.dead or self.frozen:
+            await self._pass_gate()
         fault = self.sim.disk_fault()
         if fault == "before":
             raise StoreFailure("the disk is full", code="disk_full", retryable=True)
@@ -109,7 +110,8 @@ class ControlPlane:
         return result
 
     async def _read(self, work: Callable[[], T]) -> T:
-        await self._pass_gate()
+        if self.dead or self.frozen:
+            await self._pass_gate()
         return work()
 
     async def _pass_gate(self) -> None:

@@ -58,18 +58,18 @@ class Faults:
         self._sim = sim
         self._chance = Chance(f"faults-{sim.scenario.seed}")
         self._streams: dict[str, Chance] = {}
-        self._rates: dict[str, list[tuple[str, float]]] = {}
+        self._rates: dict[str, list[tuple[str, str, float]]] = {}
         for name, rate in sim.scenario.rates:
             operation, _, fault = name.partition(":")
-            self._rates.setdefault(operation, []).append((fault, rate))
+            self._rates.setdefault(operation, []).append((fault, name, rate))
         self.stopped = False
 
     def draw(self, operation: str, key: str) -> str | None:
         rates = self._rates.get(operation)
         if rates is None or self.stopped:
             return None
-        for fault, rate in rates:
-            if self.happens(f"{operation}:{fault}", rate):
+        for fault, name, rate in rates:
+            if self.happens(name, rate):
                 if fault == "late_arrival" and not self._sim.scenario.late_arrival_seconds:
                     continue
                 self._sim.reached(f"fault:{operation}:{fault}")
@@ -79,7 +79,7 @@ class Faults:
         return None
 
     def happens(self, name: str, rate: float) -> bool:
-        return not self.stopped and self._stream(name).happens(rate)
+        return rate > 0.0 and not self.stopped and self._stream(name).happens(rate)
 
     def seconds(self, limit: float) -> float:
         return self._stream("seconds").between(0.0, limit)
@@ -121,6 +121,7 @@ class Simulation:
         self._log: deque[str] = deque(maxlen=LOG_MAX)
         self._trace = hashlib.sha256()
         self.faults = Faults(self)
+        self._failpoint_rate = scenario.rate("failpoint")
         self.store = parts.store(self.clock)
         self.peek = parts.peek(self.store)
         self.world = parts.world(ready_seconds=scenario.ready_seconds, stop_seconds=scenario.stop_seconds)
@@ -179,7 +180,7 @@ class Simulation:
             self.result.broken.append((what, detail))
 
     def crashes_at(self, name: str) -> bool:
-        if self.faults.happens(f"failpoint:{name}", self.scenario.rate("failpoint")):
+        if self._failpoint_rate and self.faults.happens(f"failpoint:{name}", self._failpoint_rate):
             self.reached(f"crash:{name.split(':')[0]}:{name.split(':')[1]}")
             return True
         return False
