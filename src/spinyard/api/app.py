@@ -18,6 +18,7 @@ from spinyard.api.installation import add_health_routes, add_installation_routes
 from spinyard.api.metrics import HttpFigures, add_metrics_route
 from spinyard.api.objects import add_object_routes
 from spinyard.api.problems import add_handlers
+from spinyard.api.rollouts import add_rollout_routes
 from spinyard.api.spins import add_spin_routes
 from spinyard.api.streams import Streams
 from spinyard.api.watch import Watches
@@ -43,6 +44,7 @@ def create_app(deps: ApiDeps) -> FastAPI:
     # Routes are tried in this order, and claims come by the hundred in a second.
     add_claim_routes(router, calls)
     add_object_routes(router, calls, watches)
+    add_rollout_routes(router, calls)
     add_apply_route(router, calls)
     add_spin_routes(router, calls, streams)
     add_event_routes(router, calls, watches)

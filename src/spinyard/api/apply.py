@@ -19,7 +19,7 @@ from spinyard.api.render import respond_json
 from spinyard.core.ids import Uid
 from spinyard.errors import InvalidInput
 from spinyard.ports.store import Transaction
-from spinyard.usecases.apply import apply
+from spinyard.usecases.apply import Applied, apply
 from spinyard.usecases.change import Caller
 from spinyard.usecases.once import Done
 from spinyard.usecases.plan import ApplyRequest
@@ -58,8 +58,16 @@ async def _parse(request: Request, calls: Calls) -> ApplyRequest:
 
 def _work(tx: Transaction, caller: Caller, asked: ApplyRequest, calls: Calls) -> Done:
     applied = apply(tx, asked, new_uid=calls.deps.clock.new_uid, actor=caller.actor)
-    results = [{"result": str(a.result), "object": calls.shown(view(tx, a.stored))} for a in applied]
+    results = [_result_json(calls, tx, one) for one in applied]
     return Done(Uid(""), msgspec.json.encode({"kind": "ApplyResult", "results": results}))
+
+
+def _result_json(calls: Calls, tx: Transaction, one: Applied) -> dict[str, Any]:
+    shown: dict[str, Any] = {"result": str(one.result), "object": calls.shown(view(tx, one.stored))}
+    if one.rollout is not None:
+        name = one.rollout.row.name
+        shown |= {"rollout": name, "message": f"rollout {name} started"}
+    return shown
 
 
 def _as_now(calls: Calls, tx: Transaction, kept: dict[str, Any]) -> dict[str, Any]:

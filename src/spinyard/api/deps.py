@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeVar
 from spinyard.core.ids import Uid
 from spinyard.ports.clock import Clock
 from spinyard.ports.store import Store
+from spinyard.ports.traffic import NoTraffic, TrafficReader
 from spinyard.usecases.declared import Declared
 
 T = TypeVar("T")
@@ -114,5 +115,6 @@ class ApiDeps:
     ready: Callable[[], str] = str
     figures: Callable[[], Sequence[Figure]] = tuple
     preflight: tuple[Preflight, ...] = ()
+    traffic: TrafficReader = field(default_factory=NoTraffic)
     hosts: frozenset[str] = frozenset()
     limits: ApiLimits = field(default_factory=ApiLimits)

@@ -73,6 +73,16 @@ class RenewBody(BaseModel):
     ttl: float | str | None
 
 
+class PromoteBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    full: bool = False
+
+
+class AbortBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    why: str = Field(default="", max_length=500)
+
+
 class BackupBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     path: str = Field(min_length=1, max_length=4096)

@@ -31,7 +31,7 @@ from spinyard.usecases.views import (
     ObjectView,
     PageView,
     get_live,
-    get_view,
+    get_named,
     is_settled,
     list_page,
     parse_labels,
@@ -40,6 +40,8 @@ from spinyard.usecases.views import (
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Path(pattern=NAME_PATTERN, max_length=63)]
 Finished = Literal["true", "false", "all"]
+NOT_APPLIED = frozenset({Kind.SPIN, Kind.ROLLOUT})
+"""kinds that others make"""
 FINISHED: Mapping[str, bool | None] = {"true": True, "false": False, "all": None}
 Wait = Annotated[float | None, Query(ge=0, le=60, description="seconds")]
 DryRun = Annotated[Literal["plan"] | None, Query(alias="dryRun")]
@@ -59,7 +61,7 @@ def add_object_routes(router: APIRouter, calls: Calls, watches: Watches) -> None
         router.get(f"/v1/{plural}", responses=seen, operation_id=f"listEvery{kind}", tags=tags)(routes.list_everywhere)
         gone = answers(404, 409, 412, ok=(200, 202))
         router.delete(one, responses=gone, status_code=202, operation_id=f"delete{kind}", tags=tags)(routes.delete_one)
-        if kind is Kind.SPIN:
+        if kind in NOT_APPLIED:
             continue
         made, body = answers(404, 409, 412, ok=(200, 201)), body_of(ObjectBody)
         router.put(one, responses=made, openapi_extra=body, operation_id=f"apply{kind}", tags=tags)(routes.put_one)
@@ -197,7 +199,7 @@ class ObjectRoutes:
 
     async def _find(self, id: ObjectId, *, deleted: bool) -> ObjectView:
         deps, now = self._calls.deps, self._calls.deps.clock.now()
-        return await deps.run_read(lambda: get_view(deps.store, id, now=now, deleted=deleted))
+        return await deps.run_read(lambda: get_named(deps.store, id, now=now, deleted=deleted))
 
     def _list_request(self, selector: str, limit: int, after: str, finished: Finished, owner: str) -> ListRequest:
         return ListRequest(

@@ -20,6 +20,7 @@ KINDS: Mapping[str, Kind] = {
     "spins": Kind.SPIN,
     "warmpools": Kind.WARM_POOL,
     "claims": Kind.CLAIM,
+    "rollouts": Kind.ROLLOUT,
 }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
+from spinyard.api.camel import camel, time_text
 from spinyard.api.deps import PreflightResult
+from spinyard.api.render_rollout import rollout_brief_json, rollout_json, steps_text
 from spinyard.core.plan import Resource
-from spinyard.core.spec import ClaimSpec, Kind, ObjectSpec, TemplateSpec
+from spinyard.core.spec import ClaimSpec, Kind, ObjectSpec, RolloutSpec, ServiceSpec, TemplateSpec
 from spinyard.manifest import API_VERSION, to_json
 from spinyard.ports.store import StoredEvent
 from spinyard.usecases.declared import ObjectId
@@ -24,8 +25,6 @@ from spinyard.usecases.views import ObjectView, status_of
 
 Json = dict[str, Any]
 
-NAMES_AS_KEYS = frozenset({"ports"})
-"""status fields whose keys are names that users chose: left as they are"""
 UNDRIVEN = frozenset({Kind.TEMPLATE, Kind.SPIN})
 """kinds whose spec nobody changes after their start"""
 LOOPBACK = "127.0.0.1"
@@ -61,6 +60,10 @@ def status_json(found: ObjectView, gateway: str = "") -> Json:
         own["timeline"] = [{"state": state, "at": time_text(at)} for state, at in own["timeline"]]
     if isinstance(row.spec, ClaimSpec):
         own = {**own, **_claim_json(found, row.spec, gateway)}
+    if isinstance(row.spec, RolloutSpec):
+        own = {**rollout_json(row.spec, row.status), "observedGeneration": own.get("observedGeneration", 0)}
+    if found.rollout is not None:
+        own["rollout"] = rollout_brief_json(found.rollout)
     shown = {
         **own,
         "observedGeneration": own.get("observedGeneration", row.generation if row.kind in UNDRIVEN else 0),
@@ -211,15 +214,21 @@ def _before_json(change: Change, template: TemplateSpec | None) -> Json:
 
 
 def _after_json(change: Change) -> Json:
-    if change.spec is None:
+    """Of a Service that is rolled out: as it is when that has succeeded."""
+    spec = change.spec
+    if spec is None:
         return {}
+    if change.rollout is not None and isinstance(spec, ServiceSpec):
+        spec = replace(spec, template_ref=change.rollout.template_ref)
     metadata = {"labels": dict(change.labels), "annotations": dict(change.annotations)}
-    return {"metadata": metadata, "spec": spec_json(change.id.kind, change.spec, change.template)}
+    return {"metadata": metadata, "spec": spec_json(change.id.kind, spec, change.template)}
 
 
 def _details(change: Change, after: Json) -> list[str]:
     if change.action is ChangeAction.DELETE:
         return ["Everything it made is removed; what is declared `retain: true` stays and is listed."]
+    if change.rollout is not None:
+        return [f"Rolled out: {change.rollout.old_digest} to {change.digest}, {steps_text(change.rollout.strategy)}."]
     if change.action is not ChangeAction.CREATE:
         return []
     spec = after.get("spec", {})
@@ -236,38 +245,7 @@ def _details(change: Change, after: Json) -> list[str]:
     return out
 
 
-def camel(value: Any) -> Any:
-    """Keys in camelCase, numbers in `*_at` and `since` fields as times."""
-    if isinstance(value, Mapping):
-        return {_camel_key(str(k)): _camel_value(str(k), v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [camel(v) for v in value]
-    return value
-
-
-def time_text(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    moment = datetime.fromtimestamp(max(0.0, min(seconds, 253402300799.0)), UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def respond_json(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(
         msgspec.json.encode(body), status_code=status, media_type="application/json", headers=dict(headers or {})
     )
-
-
-def _camel_key(key: str) -> str:
-    if key == "last_transition_at":
-        return "lastTransitionTime"
-    return re.sub(r"_([a-z0-9])", lambda m: m.group(1).upper(), key)
-
-
-def _camel_value(key: str, value: Any) -> Any:
-    if key in NAMES_AS_KEYS:
-        return value
-    is_time = key.endswith("_at") or key in ("since", "failing_since")
-    if is_time and isinstance(value, int | float) and not isinstance(value, bool):
-        return time_text(value) if value else None
-    return camel(value)

@@ -22,7 +22,7 @@ from spinyard.errors import Conflict, NotFound
 from spinyard.ports.store import StoredEvent
 from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.explain import EVENTS_SHOWN_MAX, LOG_LINES_MAX, Facts, explain
-from spinyard.usecases.views import SETTLED, ObjectView, get_view
+from spinyard.usecases.views import SETTLED, ObjectView, get_named
 
 MAIN = "main"
 MAIN_FILE = "process"
@@ -93,7 +93,7 @@ class ExplainRoute:
 
 async def get(calls: Calls, id: ObjectId) -> ObjectView:
     deps, now = calls.deps, calls.deps.clock.now()
-    return await deps.run_read(lambda: get_view(deps.store, id, now=now, deleted=True))
+    return await deps.run_read(lambda: get_named(deps.store, id, now=now, deleted=True))
 
 
 def gather(calls: Calls, found: ObjectView) -> Facts:

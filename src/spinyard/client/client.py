@@ -133,6 +133,18 @@ class Client:
         """Claims of the last hour by five minutes, and the age of warm members."""
         return self._json("GET", _path("WarmPool", namespace, pool) + "/stats")
 
+    def rollout(
+        self, namespace: str, name: str, verb: str, *, full: bool = False, why: str = "", key: str = ""
+    ) -> Json:
+        """`verb`: promote, pause, resume, abort or rollback; `name` of a Rollout, or of its Service. Answers with the
+        Rollout; rollback with a RollbackResult, whose `did` is "aborted" or "changed"."""
+        body: Json | None = {"full": full} if verb == "promote" else {"why": why} if verb == "abort" else None
+        return self._json("POST", _path("Rollout", namespace, name) + f"/{verb}", body=body, key=key)
+
+    def rollout_plan(self, namespace: str, name: str) -> Json:
+        """What another template of that Service would go through."""
+        return self._json("GET", _path("Rollout", namespace, name) + "/plan")
+
     def execute(self, namespace: str, spin: str, command: Sequence[str], *, timeout_seconds: float) -> Json:
         body = {"command": list(command), "timeoutSeconds": timeout_seconds}
         path = _path("Spin", namespace, spin) + "/exec"
@@ -236,6 +248,7 @@ _PLURALS = {
     "Spin": "spins",
     "WarmPool": "warmpools",
     "Claim": "claims",
+    "Rollout": "rollouts",
 }
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 

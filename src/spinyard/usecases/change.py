@@ -13,8 +13,7 @@ from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.plan import check_match, plan_delete
 from spinyard.usecases.pools import CLAIM_OVER, expiry
 from spinyard.usecases.refusals import being_deleted
-from spinyard.usecases.rollout_start import running_of
-from spinyard.usecases.rollouts import rollout_running
+from spinyard.usecases.rollouts import rollout_running, running_of
 from spinyard.usecases.views import get_live
 
 REPLICAS_MAX = 10_000

@@ -14,7 +14,7 @@ from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.spin.rollout.status import RolloutState
 from spinyard.spin.service.status import decode_service_status
 from spinyard.usecases.declared import ObjectId
-from spinyard.usecases.rollouts import rollout_running, running_rollout
+from spinyard.usecases.rollouts import rollout_running, running_of, running_rollout
 
 
 def onto_stored(
@@ -36,14 +36,6 @@ def onto_stored(
     if template is None or not is_rolled_out(spec, before):
         return spec, None
     return _with_template_of(spec, stored), _rollout(id, spec, stored, template, before.row.uid)
-
-
-def running_of(tx: Transaction, service: StoredObject) -> StoredObject | None:
-    """Looked for only where there can be one."""
-    spec = service.row.spec
-    if not isinstance(spec, ServiceSpec) or (spec.strategy is None and spec.rollout is None):
-        return None
-    return running_rollout(tx, service.row.namespace, service.row.uid)
 
 
 def is_rolled_out(spec: ServiceSpec, before: StoredObject) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from spinyard.core.ids import Uid
-from spinyard.core.spec import Kind, RolloutSpec
+from spinyard.core.spec import Kind, RolloutSpec, ServiceSpec
 from spinyard.errors import Conflict, NotFound
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.spin.rollout.status import RolloutState, RolloutStatus, decode_rollout_status
@@ -31,6 +31,16 @@ def is_over(found: StoredObject) -> bool:
 def goes_back(found: StoredObject) -> bool:
     row = found.row
     return row.state in RETREATING or bool(rollout_spec(found).abort) or row.delete_at is not None
+
+
+def may_roll_out(service: StoredObject) -> bool:
+    """Only then a Rollout is looked for."""
+    spec = service.row.spec
+    return isinstance(spec, ServiceSpec) and (spec.strategy is not None or spec.rollout is not None)
+
+
+def running_of(tx: Transaction, service: StoredObject) -> StoredObject | None:
+    return running_rollout(tx, service.row.namespace, service.row.uid) if may_roll_out(service) else None
 
 
 def running_rollout(tx: Transaction, namespace: str, service: Uid) -> StoredObject | None:

@@ -15,6 +15,7 @@ from spinyard.errors import InvalidInput, NotFound
 from spinyard.ports.store import Store, StoredObject, Transaction
 from spinyard.spin.status import UP, State
 from spinyard.usecases.declared import ObjectId
+from spinyard.usecases.rollouts import find_rollout, may_roll_out, running_of, running_rollouts
 
 LABEL = re.compile(r"([A-Za-z0-9._/-]+)\s*==?\s*([A-Za-z0-9._-]*)")
 SETTLED: Mapping[Kind, frozenset[str]] = {
@@ -36,13 +37,14 @@ HELD = UP | {State.WARM, State.PROVISIONING, State.BOOTSTRAPPING, State.REGISTER
 @dataclass(frozen=True, slots=True)
 class ObjectView:
     """`status` is the domain's own, as plain data. Of a Claim: `member`, the instance that it holds, and
-    `place_in_queue`, from 1, when it waits for one."""
+    `place_in_queue`, from 1, when it waits for one. Of a Service: the `rollout` that runs."""
 
     stored: StoredObject
     template: TemplateSpec | None
     status: Mapping[str, Any]
     member: StoredObject | None = None
     place_in_queue: int | None = None
+    rollout: StoredObject | None = None
 
     @property
     def id(self) -> ObjectId:
@@ -78,7 +80,8 @@ class ListRequest:
 def view(tx: Transaction, stored: StoredObject) -> ObjectView:
     digest = stored.row.template_digest
     template = stored.row.template or (tx.template(digest) if digest else None)
-    return with_member(tx, ObjectView(stored, template, status_of(stored)))
+    shown = with_member(tx, ObjectView(stored, template, status_of(stored)))
+    return replace(shown, rollout=running_of(tx, stored))
 
 
 def with_member(tx: Transaction, found: ObjectView) -> ObjectView:
@@ -122,6 +125,16 @@ def get_view(store: Store, id: ObjectId, *, now: float, deleted: bool = False) -
     if found is None:
         raise not_found(id)
     return found
+
+
+def get_named(store: Store, id: ObjectId, *, now: float, deleted: bool = False) -> ObjectView:
+    """As `get_view`; a Rollout may be named by its Service too: its running or else newest one."""
+    try:
+        return get_view(store, id, now=now, deleted=deleted)
+    except NotFound:
+        if id.kind is not Kind.ROLLOUT:
+            raise
+    return store.read(lambda tx: view(tx, find_rollout(tx, id.namespace, id.name)), now=now)
 
 
 def find_view(store: Store, id: ObjectId, *, now: float, deleted: bool = False) -> ObjectView | None:
@@ -205,7 +218,16 @@ def _views(tx: Transaction, found: Sequence[StoredObject]) -> tuple[ObjectView, 
         if digest not in templates:
             templates[digest] = stored.row.template or tx.template(digest)
         out.append(with_member(tx, ObjectView(stored, templates[digest], status_of(stored))))
-    return tuple(out)
+    return _with_rollouts(tx, out)
+
+
+def _with_rollouts(tx: Transaction, found: Sequence[ObjectView]) -> tuple[ObjectView, ...]:
+    """All running ones are read once, and only when there can be one."""
+    if not any(may_roll_out(one.stored) for one in found):
+        return tuple(found)
+    namespaces = {one.stored.row.namespace for one in found}
+    running = running_rollouts(tx, namespaces.pop() if len(namespaces) == 1 else None)
+    return tuple(replace(one, rollout=running.get(one.stored.row.uid)) for one in found)
 
 
 def status_of(stored: StoredObject) -> Mapping[str, Any]:
