@@ -22,6 +22,7 @@ KINDS = {
     "spins": "Spin",
     "warmpools": "WarmPool",
     "claims": "Claim",
+    "rollouts": "Rollout",
 }
 
 

@@ -27,6 +27,12 @@ COMMANDS: Final = (
     ("delete", "delete:delete", "Ask for the end of objects, and wait for the proof.", "Change"),
     ("scale", "operate:scale", "Set the number of instances of a service.", "Change"),
     ("restart", "operate:restart", "Replace all instances of a service, one after the other.", "Change"),
+    (
+        "rollout",
+        "rollout:rollout",
+        "Steer a service on its way to another version: plan, promote, pause, resume, abort, rollback.",
+        "Change",
+    ),
     ("get", "get:get", "Show objects.", "Look"),
     ("describe", "describe:describe", "Everything about one object, with its events.", "Look"),
     ("explain", "describe:explain", "Why an object is as it is, who must act, and when it is tried next.", "Look"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from spinyard.cli.output import dig, state_of
+from spinyard.cli.rollout_view import percent_of, percent_text, rate_text, rollout_view
 from spinyard.cli.streams import is_utf8
 from spinyard.cli.words import age, duration, epoch_of
 
@@ -101,6 +102,26 @@ def _claim_url(item: Json) -> str:
     return str(dig(item, "status", "member", "url") or why(item))
 
 
+def _rollout_step(item: Json, _now: float) -> str:
+    steps = dig(item, "spec", "strategy", "steps") or ()
+    return f"{min(int(dig(item, 'status', 'step') or 0) + 1, len(steps))}/{len(steps)}"
+
+
+def _rollout_weight(item: Json, _now: float) -> str:
+    """What is confirmed; with what is asked for, as long as that is another."""
+    asked, shown = (percent_text(percent_of(dig(item, "status", field))) for field in ("weight", "shownWeight"))
+    return shown if asked == shown else f"{shown} (asked: {asked})"
+
+
+def _success(side: str) -> Callable[[Json, float], str]:
+    def read(item: Json, now: float) -> str:
+        view = rollout_view(item, now)
+        found = view.old if side == "old" else view.new
+        return f"{rate_text(found.success)} of {found.requests}" if found.requests else ""
+
+    return read
+
+
 _NAME: Final[Column] = ("NAME", _text("metadata", "name"))
 _STATE: Final[Column] = ("STATE", lambda item, _now: state_of(item))
 _AGE: Final[Column] = ("AGE", lambda item, now: age(dig(item, "metadata", "creationTimestamp"), now))
@@ -113,6 +134,17 @@ _NARROW: Final[Mapping[str, Sequence[Column]]] = {
         _STATE,
         _AGE,
         ("HOSTS", lambda i, _n: hosts(i)),
+    ),
+    "Rollout": (
+        _NAME,
+        _STATE,
+        ("SERVICE", _text("spec", "service")),
+        ("STEP", _rollout_step),
+        ("WEIGHT", _rollout_weight),
+        ("OLD", _success("old")),
+        ("NEW", _success("new")),
+        _AGE,
+        ("NOW", lambda item, now: rollout_view(item, now).last_words),
     ),
     "Spin": (_NAME, _STATE, ("SERVICE", _owner), _AGE, _WHY),
     "WarmPool": (
@@ -141,6 +173,11 @@ _NARROW: Final[Mapping[str, Sequence[Column]]] = {
 _WIDE: Final[Mapping[str, Sequence[Column]]] = {
     "Service": (("OWNER", _text("spec", "owner")), ("UID", _text("metadata", "uid")), _WHY),
     "Spin": (("PORTS", _ports), ("UID", _text("metadata", "uid")), _WHY),
+    "Rollout": (
+        ("FROM", _text("spec", "oldTemplateDigest")),
+        ("TO", _text("spec", "templateDigest")),
+        ("UID", _text("metadata", "uid")),
+    ),
     "Job": (("OWNER", _text("spec", "owner")), ("UID", _text("metadata", "uid")), _WHY),
     "WarmPool": (
         ("OLDEST", lambda item, _now: _longest(item, "ageSeconds")),

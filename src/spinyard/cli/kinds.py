@@ -7,11 +7,12 @@ from typing import Final
 
 from spinyard.cli.exits import Usage
 
-KINDS: Final = ("Service", "Spin", "Job", "WarmPool", "Claim", "Template")
+KINDS: Final = ("Service", "Rollout", "Spin", "Job", "WarmPool", "Claim", "Template")
 """in the order in which `all` shows them"""
 
 PLURAL: Final = {
     "Service": "services",
+    "Rollout": "rollouts",
     "Spin": "spins",
     "Job": "jobs",
     "WarmPool": "warmpools",
@@ -24,6 +25,7 @@ _WORDS: Final = {
     **{word: kind for kind, word in PLURAL.items()},
     **{word: kind for kind, word in SINGULAR.items()},
     "svc": "Service",
+    "ro": "Rollout",
     "sp": "Spin",
     "tpl": "Template",
     "pools": "WarmPool",
@@ -46,7 +48,7 @@ def kind_of(word: str) -> str:
         hint = (
             f"did you mean {near[0]}?"
             if near
-            else f"kinds are {', '.join(PLURAL.values())} (short: svc, sp, job, pool, claim, tpl)"
+            else f"kinds are {', '.join(PLURAL.values())} (short: svc, ro, sp, job, pool, claim, tpl)"
         )
         raise Usage(f"unknown kind {word!r}", next_step=hint)
     return kind

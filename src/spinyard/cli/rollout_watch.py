@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from spinyard.cli.exits import Exit
 from spinyard.cli.follow import endless
-from spinyard.cli.output import dig, print_line, reference, state_of
+from spinyard.cli.output import print_line, reference, state_of
 from spinyard.cli.rollout_picture import Line, change_of, picture
 from spinyard.cli.rollout_view import SUCCEEDED, RolloutView, rollout_view
 from spinyard.cli.streams import is_utf8, printable, raw_of
 from spinyard.cli.words import is_live, may_colour, paint
 from spinyard.client import Client
 from spinyard.clock import SystemClock
-from spinyard.errors import NotFound
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -33,18 +32,6 @@ _STYLES = {"32": "green", "33": "yellow", "31": "red", "2": "dim"}
 
 class Shown(Protocol):
     def show(self, item: Json) -> None: ...
-
-
-def rollout_named(client: Client, namespace: str, name: str) -> Json:
-    """`name` of a Rollout, or of a Service: its running one, else the last. Raises NotFound."""
-    try:
-        return client.get("Rollout", namespace, name, finished=True)
-    except NotFound as missing:
-        there = client.list("Rollout", namespace, finished="all")["items"]
-        mine = [item for item in there if dig(item, "spec", "service") == name]
-        if not mine:
-            raise missing
-    return max(mine, key=lambda item: (not _ended(item), str(dig(item, "metadata", "creationTimestamp"))))
 
 
 def follow_rollout(client: Client, item: Json, output: str) -> int:

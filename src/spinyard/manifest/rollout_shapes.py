@@ -16,6 +16,10 @@ _LATENCY = LatencyLimit(quantile=0.5)
 
 STEPS_MAX = 64
 LIMITS_MAX = 16
+KEY_LENGTH_MAX = 200
+
+_Header = Annotated[HeaderName, Field(max_length=KEY_LENGTH_MAX)]
+_Cookie = Annotated[CookieName, Field(max_length=KEY_LENGTH_MAX)]
 
 
 class RolloutStepShape(Shape):
@@ -63,8 +67,8 @@ class AnalysisShape(Shape):
 
 
 class StickyShape(Shape):
-    header: HeaderName | None = Field(default=None, description="Requests with the same value of it stay together.")
-    cookie: CookieName | None = Field(default=None, description="Requests with the same value of it stay together.")
+    header: _Header | None = Field(default=None, description="Requests with the same value of it stay together.")
+    cookie: _Cookie | None = Field(default=None, description="Requests with the same value of it stay together.")
     client_address: Literal[True] | None = Field(default=None, description="Requests of one address stay together.")
     no_key: Literal["old", "any"] = Field(
         default="old", description="Where a request without the header or cookie goes: to the old version, or to any."

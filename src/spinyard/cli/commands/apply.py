@@ -122,6 +122,15 @@ def print_results(results: Sequence[Json], output: str = "text") -> None:
             word = str(one.get("result", ""))
             colour = {"created": GOOD, "configured": BUSY, "deleted": BAD}.get(word, "")
             print(f"{reference(one['object'])} {paint(word, colour)}")
+            if one.get("rollout"):
+                _print_rollout(one)
+
+
+def _print_rollout(one: Json) -> None:
+    """Its template is the old one still: who applied it is told where the new one is."""
+    space = one["object"]["metadata"].get("namespace", "default")
+    where = "" if space == "default" else f" -n {space}"
+    print(f"  rollout {one['rollout']} started; watch it: spinyard get rollout {one['rollout']} -w{where}")
 
 
 def _planned(file: Sequence[str], prune: bool, applied_set: str, common: Common, scope: Scope) -> Json:

@@ -15,6 +15,7 @@ from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.kinds import target
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import dig, print_data, state_of
+from spinyard.cli.rollout_watch import print_picture
 from spinyard.cli.table import hanging, print_fields, print_table
 from spinyard.cli.words import BAD, BUSY, GOOD, age, byte_size, clock_time, colour_of, duration, epoch_of, paint
 from spinyard.client import Client
@@ -47,6 +48,9 @@ def describe(
         return Exit.OK
     now = SystemClock().now()
     print_fields(_head(item, now) | _facts(item))
+    if kind == "Rollout":
+        print()
+        print_picture(item)
     _print_diagnostics(item)
     _print_conditions(item, now)
     _print_timeline(item)
@@ -103,7 +107,7 @@ def _one(words: tuple[str, ...]) -> tuple[str, str]:
 def _find(client: Client, namespace: str, words: tuple[str, ...]) -> tuple[str, str]:
     if len(words) != 1 or "/" in words[0]:
         return _one(words)
-    for kind in ("Service", "Job", "WarmPool", "Claim", "Spin", "Template"):
+    for kind in ("Service", "Job", "WarmPool", "Claim", "Rollout", "Spin", "Template"):
         try:
             client.get(kind, namespace, words[0], finished=True)
         except NotFound:
@@ -143,7 +147,8 @@ def _facts(item: Json) -> Json:
     return {
         "Ready": ready_count(item) if item["kind"] == "Service" else None,
         "Owner": spec.get("owner"),
-        "Service": spec.get("serviceName"),
+        "Service": spec.get("serviceName") or spec.get("service"),
+        "From": spec.get("oldTemplateDigest"),
         "Template": spec.get("templateDigest"),
         "Command": " ".join([*template.get("command", []), *template.get("args", [])]),
         "Route": hosts(item),

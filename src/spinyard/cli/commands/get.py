@@ -31,7 +31,7 @@ def get(
     common: Common = COMMON,
     scope: Scope = SCOPE,
 ) -> int:
-    """Show objects: services (svc), spins (sp), jobs, pools, claims, templates (tpl), all."""
+    """Show objects: services (svc), rollouts (ro), spins (sp), jobs, pools, claims, templates (tpl), all."""
     if not words:
         raise Usage("which kind? for example: spinyard get services")
     client = common.client()
@@ -80,6 +80,11 @@ def _named(
 
         if len(targets) > 1:
             raise Usage("--watch takes one object, or a kind")
+        if targets[0][0] == "Rollout":
+            from spinyard.cli.rollout_watch import follow_rollout
+
+            item = client.get("Rollout", scope.namespace, targets[0][1], finished=True)
+            return follow_rollout(client, item, common.output)
         return follow_one(client, *targets[0], scope.namespace, common.output)
     items = [_with_kind(client.get(kind, scope.namespace, name, finished=finished), kind) for kind, name in targets]
     if common.is_data:
