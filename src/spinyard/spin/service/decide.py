@@ -27,7 +27,7 @@ from spinyard.core.spec import DirectoryScope, Kind, Probe, ServiceSpec, TcpSock
 from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
 from spinyard.spin.service.new_side import directory_names, split_of, told
 from spinyard.spin.service.roll import delete_all, roll
-from spinyard.spin.service.sides import after_rollout, checked_digests, sides_of
+from spinyard.spin.service.sides import checked_digests, remembered_sides, sides_of
 from spinyard.spin.service.snapshot import ALIVE, ServiceSnapshot, fleet_of, resource_row, set_condition
 from spinyard.spin.service.status import TRANSITIONS, ServiceState, ServiceStatus, decode_service_status
 from spinyard.spin.snapshot import PROXY, SpinRules
@@ -89,7 +89,7 @@ def remembered(s: ServiceSnapshot) -> ServiceStatus:
     route = s.spec.route
     # Without the side: a promotion is no reason to replace what runs.
     wiring = f"{s.cluster_of('')} {route.port}" if route is not None else "none"
-    status = after_rollout(s)
+    status = remembered_sides(s)
     if (status.wiring and wiring != status.wiring) or s.spec.restarted_at != status.restarted_at:
         first = max(status.spawned, s.children.highest_slot + 1)
         status = msgspec.structs.replace(status, first_slot=first, restarted_at=s.spec.restarted_at)

@@ -140,7 +140,7 @@ def describe(
         )
     before = next((c for c in s.status.conditions if c.type == "Progressing"), None)
     events: tuple[EventDraft, ...] = ()
-    if looping and loop.last is not None and (before is None or before.reason != "CrashLoopBackOff"):
+    if looping and loop.last is not None and (before is None or before.reason == "Ok"):
         message = f"{loop.failures} starts failed in a row, waiting {loop.until - s.now:.1f} s: {loop.last.message}"
         events = (EventDraft("Warning", "CrashLoopBackOff", message),)
     return status, events

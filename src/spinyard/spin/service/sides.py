@@ -14,7 +14,7 @@ from spinyard.core.ids import Digest
 from spinyard.core.observed import ChildGroup, Children
 from spinyard.spin.service.crew import next_slot
 from spinyard.spin.service.snapshot import ALIVE, BEFORE_RESTART, Fleet, ServiceSnapshot, fleet_of
-from spinyard.spin.service.status import Cut, ServiceStatus
+from spinyard.spin.service.status import Cut, Left, ServiceStatus
 
 OTHER_SIDE = "+other-side"
 
@@ -37,17 +37,31 @@ def sides_of(s: ServiceSnapshot) -> Sides:
     abandoned: list[ChildGroup] = []
     for group in s.children.groups:
         digest = group.template_digest
-        rest: ChildGroup | None = group
-        cut = s.status.cuts.get(digest)
-        if cut is not None:
-            left, rest = below(group, cut.slot) if digest in in_use else (group, None)
-            if left is not None and cut.abandoned:
-                abandoned.append(left)
-            elif left is not None:
-                stable.append(replace(left, template_digest=Digest(digest + OTHER_SIDE)))
+        pieces, rest = pieces_of(group, s.status.cuts.get(digest, ()), in_use=digest in in_use)
+        for left, piece in pieces:
+            if left is Left.ABANDONED:
+                abandoned.append(piece)
+            else:
+                mark = BEFORE_RESTART if left is Left.HERE else OTHER_SIDE
+                stable.append(replace(piece, template_digest=Digest(digest + mark)))
         if rest is not None:
             (new if part is not None and digest == part.template_digest else stable).append(rest)
     return Sides(fleet_of(Children(tuple(stable)), s.status.first_slot), Fleet(tuple(new)), Fleet(tuple(abandoned)))
+
+
+def pieces_of(
+    group: ChildGroup, cuts: tuple[Cut, ...], *, in_use: bool
+) -> tuple[list[tuple[Left, ChildGroup]], ChildGroup | None]:
+    """(what is left of something, the others)."""
+    pieces: list[tuple[Left, ChildGroup]] = []
+    rest: ChildGroup | None = group
+    for cut in cuts:
+        piece, rest = below(rest, cut.slot) if rest is not None else (None, None)
+        pieces += [(cut.left, piece)] if piece is not None else []
+    if cuts and rest is not None and not rest.oldest and not in_use:
+        # Nothing of this template is made now, so those that are not listed are no newer.
+        return [*pieces, (cuts[-1].left, rest)], None
+    return pieces, rest
 
 
 def below(group: ChildGroup, slot: int) -> tuple[ChildGroup | None, ChildGroup | None]:
@@ -64,31 +78,47 @@ def below(group: ChildGroup, slot: int) -> tuple[ChildGroup | None, ChildGroup |
 def checked_digests(sides: Sides) -> set[str]:
     """Templates whose instances the data plane checks in the Service's own cluster."""
     alive = (group.template_digest for group in sides.stable.groups if group.state in ALIVE)
-    return {digest.removesuffix(BEFORE_RESTART) for digest in alive if OTHER_SIDE not in digest}
+    return {digest.partition("+")[0] for digest in alive if OTHER_SIDE not in digest}
 
 
-def after_rollout(s: ServiceSnapshot) -> ServiceStatus:
-    """What an ended Rollout leaves behind. Promoted: its side is the Service's, and all others are to be replaced.
-    Given up: what it made is to go. Nothing goes back by itself from what was judged good."""
+def remembered_sides(s: ServiceSnapshot) -> ServiceStatus:
+    """What a Rollout leaves behind. Promoted: its side is the Service's, and all others are to be replaced. Given up:
+    what it made is to go. When it begins: what there is of its template is not its own. Nothing goes back by itself
+    from what was judged good."""
     status, spec = s.status, s.spec
     shown, part = status.shown, spec.rollout
-    cuts = {digest: cut for digest, cut in status.cuts.items() if is_left(s.children, digest, cut)}
+    cuts = {digest: kept for digest, known in status.cuts.items() if (kept := still_there(s.children, digest, known))}
     if shown is not None and (part is None or part.rollout_uid != shown.rollout_uid):
         status = msgspec.structs.replace(status, shown=None)
         if shown.template_digest and shown.side != spec.side:
-            cuts[shown.template_digest] = Cut(next_slot(s), abandoned=True)
+            add_cut(cuts, s, shown.template_digest, Left.ABANDONED)
     if status.wiring and spec.side != status.side:
         mine = shown.template_digest if shown is not None and shown.side == spec.side else ""
-        others = {str(group.template_digest) for group in s.children.groups if group.template_digest != mine}
-        cuts |= {digest: Cut(next_slot(s)) for digest in others}
+        cuts = {digest: tuple(moved(cut) for cut in known) for digest, known in cuts.items()}
+        for digest in {str(group.template_digest) for group in s.children.groups} - {mine}:
+            add_cut(cuts, s, digest, Left.BEFORE_PROMOTION)
         if mine and mine == spec.template_digest:
             status = msgspec.structs.replace(status, good=mine)
+    if status.shown is None and s.part is not None:
+        add_cut(cuts, s, s.part.template_digest, Left.HERE)
     return msgspec.structs.replace(status, side=spec.side, cuts=cuts)
 
 
-def is_left(children: Children, digest: str, cut: Cut) -> bool:
-    return any(
-        group.template_digest == digest
-        and (group.count > len(group.oldest) or any(int(child.slot) < cut.slot for child in group.oldest))
-        for group in children.groups
-    )
+def add_cut(cuts: dict[str, tuple[Cut, ...]], s: ServiceSnapshot, digest: str, left: Left) -> None:
+    known, slot = cuts.get(digest, ()), next_slot(s)
+    is_there = any(group.template_digest == digest for group in s.children.groups)
+    if is_there and all(cut.slot < slot for cut in known):
+        cuts[digest] = (*known, Cut(slot, left))
+
+
+def moved(cut: Cut) -> Cut:
+    return msgspec.structs.replace(cut, left=Left.BEFORE_PROMOTION) if cut.left is Left.HERE else cut
+
+
+def still_there(children: Children, digest: str, cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
+    """Those that an instance may be below of."""
+    groups = [group for group in children.groups if group.template_digest == digest]
+    if any(group.count > len(group.oldest) for group in groups):
+        return cuts
+    lowest = min((int(child.slot) for group in groups for child in group.oldest), default=None)
+    return () if lowest is None else tuple(cut for cut in cuts if lowest < cut.slot)

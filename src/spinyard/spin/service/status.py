@@ -59,12 +59,21 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True):
     """of the part, once instances may have been made for it"""
 
 
-class Cut(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Instances of a template with smaller slots are in the cluster of a side that is not the template's any more.
-    `abandoned`: of a Rollout that was given up; else of the side before a promotion."""
+class Left(StrEnum):
+    HERE = "here"
+    """in the Service's cluster, when a Rollout begins to bring the template that they are of"""
+    BEFORE_PROMOTION = "before-promotion"
+    """in the cluster that was the Service's"""
+    ABANDONED = "abandoned"
+    """in the cluster of a Rollout that was given up"""
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """Instances of smaller slots than this, and not of smaller ones than the cut before, are left of something that has
+    ended: they do not count as of their template."""
 
     slot: int
-    abandoned: bool = False
+    left: Left
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,8 +116,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """set while a Rollout has a part in it"""
     side: str = ""
     """of the wish before this one; another one is a promotion"""
-    cuts: dict[str, Cut] = {}
-    """by template, as long as such instances are left"""
+    cuts: dict[str, tuple[Cut, ...]] = {}
+    """by template, with rising slots, as long as such instances are there"""
 
 
 _DECODER = msgspec.json.Decoder(ServiceStatus)
