@@ -113,7 +113,7 @@ def _essence(host: HostStatus | None) -> tuple[bool, bool] | None:
 def _is_restless(want: EndpointWant, host: HostStatus | None) -> bool:
     match want.state:
         case EndpointState.ACTIVE:
-            return host is None or not host.healthy
+            return not want.host and (host is None or not host.healthy)
         case EndpointState.DRAINING:
             return host is None or host.healthy or host.active_requests > 0
         case EndpointState.UNHEALTHY:

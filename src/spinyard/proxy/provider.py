@@ -28,7 +28,7 @@ from spinyard.proxy.route_table import RouteTable
 from spinyard.proxy.stats import Admin, AdminUnavailable
 from spinyard.proxy.traffic import EnvoyTraffic
 from spinyard.proxy.translate_listener import Gateway
-from spinyard.proxy.wishes import Cluster, Removal, Wish, clusters_of, settings_of
+from spinyard.proxy.wishes import Cluster, Holds, Removal, Wish, clusters_of, settings_of
 from spinyard.proxy.xds import XdsServer
 from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, LISTENER, ROUTES, RUNTIME, Change
 
@@ -67,6 +67,7 @@ class ProxyProvider:
         self._removed: dict[ResourceKey, Removal] = {}
         self._table = RouteTable()
         self._dirty: set[str] = set()
+        self._holds = Holds()
         self._unpublished: set[ResourceKey] = set()
         self._unconfirmed_routes: set[ResourceKey] = set()
         self._routes_dirty = False
@@ -230,8 +231,11 @@ class ProxyProvider:
             return Present(EndpointFacts(acknowledged=False, rejected=rejected, state=want.state))
         if not self._is_confirmed(wish):
             return Present(EndpointFacts(acknowledged=False, state=want.state))
-        confirmed_at = self._confirmed_at(want.cluster)
         draining = want.state == EndpointState.DRAINING
+        if want.host and not draining:
+            # Not checked by Envoy (translate): confirmed is all there is to know, and costs no call.
+            return Present(EndpointFacts(True, healthy=want.state == EndpointState.ACTIVE, state=want.state))
+        confirmed_at = self._confirmed_at(want.cluster)
         if draining and self._xds.connected > 1:
             return Unknown("an Envoy is being replaced: the requests of the old one cannot be counted")
         try:
@@ -255,7 +259,7 @@ class ProxyProvider:
             if type(before.want) is not type(want):
                 self._take_out(key, before.want)
             else:
-                self._leave(key, set(clusters_of(before.want)) - set(clusters_of(want)))
+                self._move(key, set(clusters_of(before.want)) - set(clusters_of(want)), want)
         self._removed.pop(key, None)
         self._wishes[key] = Wish(want, self._clock.monotonic())
         self._unpublished.add(key)
@@ -284,6 +288,12 @@ class ProxyProvider:
             self._table.take_away(key)
             self._routes_dirty = True
 
+    def _move(self, key: ResourceKey, left: Iterable[str], want: RouteWant | EndpointWant) -> None:
+        self._leave(key, left)
+        if isinstance(want, RouteWant):
+            self._holds.hold(left)
+            self._holds.release(clusters_of(want))
+
     def _leave(self, key: ResourceKey, clusters: Iterable[str]) -> None:
         for name in clusters:
             self._clusters[name].leave(key)
@@ -301,12 +311,14 @@ class ProxyProvider:
 
     def _flush(self) -> None:
         self._flushing = False
-        changes = [change for name in sorted(self._dirty) for change in self._cluster_changes(name)]
-        self._dirty.clear()
+        held = {name for name in self._dirty if name in self._holds}
+        changes = [change for name in sorted(self._dirty - held) for change in self._cluster_changes(name)]
+        self._dirty = held
         if self._routes_dirty or not self._xds.catalogue.wanted[ROUTES]:
             changes.append(Change(ROUTES, translate_listener.ROUTES, self._table.body()))
             self._routes_dirty = False
         self._xds.publish(changes)
+        self._holds.routes_published(self._xds.catalogue.wanted[ROUTES][translate_listener.ROUTES].version)
         self._note_versions()
         self._poll.stir()
 
@@ -322,7 +334,8 @@ class ProxyProvider:
 
     def _note_versions(self) -> None:
         wanted = self._xds.catalogue.wanted
-        for key in self._unpublished:
+        waiting = {key for key in self._unpublished if not self._holds_none(self._wishes[key].want)}
+        for key in self._unpublished - waiting:
             wish = self._wishes[key]
             names = [(kind, name) for name in clusters_of(wish.want) for kind in (CLUSTER, ENDPOINTS)]
             if isinstance(wish.want, RouteWant):
@@ -331,13 +344,16 @@ class ProxyProvider:
             if isinstance(wish.want, EndpointWant):
                 # Any cluster that Envoy took has these endpoints, also the older one while a change of it is refused.
                 wish.versions[CLUSTER, wish.want.cluster] = 0
-        self._unpublished.clear()
+        self._unpublished = waiting
         for gone in self._removed.values():
-            if not gone.version:
+            if not gone.version and self._holds_none(gone.want):
                 current = wanted[ENDPOINTS].get(gone.want.cluster)
                 if isinstance(gone.want, RouteWant):
                     current = wanted[ROUTES][translate_listener.ROUTES]
                 gone.version = current.version if current is not None else self._xds.catalogue.version
+
+    def _holds_none(self, want: RouteWant | EndpointWant) -> bool:
+        return not any(name in self._holds for name in clusters_of(want))
 
     def _listener(self) -> bytes:
         return proto.encode(_message(LISTENER), translate_listener.listener(self._gateway))
@@ -389,7 +405,9 @@ class ProxyProvider:
             self._routes_dirty |= self._table.was_refused(refusal)
         elif confirmed is not None and confirmed.version == wanted.version and not self._routes_dirty:
             self._routes_dirty = self._table.was_confirmed()
-        if self._routes_dirty:
+        if confirmed is not None and self._holds:
+            self._holds.routes_confirmed(confirmed.version)
+        if self._routes_dirty or self._dirty:
             self._flush_soon()
 
     # -- for the poll ----------------------------------------------------------------------------------------------

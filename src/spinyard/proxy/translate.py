@@ -173,6 +173,8 @@ def _lb_endpoint(want: EndpointWant) -> Dict:
         endpoint["health_check_config"] = {"port_value": want.probe_port}
     result: Dict = {"endpoint": endpoint, "health_status": _HEALTH[want.state]}
     if want.host:
+        # The only one under its name: out of the balancing there is nobody to take over, so it is not checked.
+        endpoint.setdefault("health_check_config", {})["disable_active_health_check"] = True
         result["metadata"] = {"filter_metadata": {SUBSET_NAMESPACE: {HOST_KEY: want.host.lower()}}}
     return result
 

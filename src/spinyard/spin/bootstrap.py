@@ -11,7 +11,7 @@ from spinyard.core.spec import Probe
 from spinyard.core.want import ProcessWant
 from spinyard.errors import ErrorClass
 from spinyard.spin.ended import ended, error_class_of, how_it_ended
-from spinyard.spin.register import introduce
+from spinyard.spin.register import came_up, introduce
 from spinyard.spin.snapshot import LOOPBACK, Snapshot
 from spinyard.spin.status import State, with_condition
 from spinyard.spin.translate import main_want, readiness, step_want
@@ -109,10 +109,10 @@ def running(s: Snapshot) -> Plan:
     status = with_condition(s.status, "Bootstrapped", True, "Ready", "", s.now)
     status = with_condition(status, "Ready", True, "ProbeOk", "", s.now)
     if s.spec.pool_uid and s.spec.claim is None:
-        return s.move(State.WARM, "ready, waiting in its pool to be claimed", "Warm", status=status)
+        return came_up(s, s.move(State.WARM, "ready, waiting in its pool to be claimed", "Warm", status=status))
     if s.spec.claim is not None:
         # Made for a claim, without having been warm: what it brings is applied by the same rule.
-        return s.move(State.WARM, "ready, made for its claim", "Warm", status=status)
+        return came_up(s, s.move(State.WARM, "ready, made for its claim", "Warm", status=status))
     return introduce(s, status)
 
 

@@ -13,7 +13,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, SpinSpec
 from spinyard.spin.bootstrap import bootstrapping, probe_look, smoke_probe
 from spinyard.spin.end import cleaning, draining, failed, terminating
-from spinyard.spin.serve import exec_readiness, liveness_look, registering, up
+from spinyard.spin.serve import own_readiness, liveness_look, registering, up
 from spinyard.spin.snapshot import PROXY, Snapshot, SpinRules
 from spinyard.spin.start import first_resources, pending, planned, provisioning
 from spinyard.spin.status import TRANSITIONS, State, decode_status, in_time
@@ -70,7 +70,7 @@ def looks(s: Snapshot) -> tuple[Look, ...]:
         case State.REGISTERING:
             return (process, endpoint)
         case State.READY | State.SERVING:
-            watches = [look for look in (liveness_look(s), exec_readiness(s)) if look is not None]
+            watches = [look for look in (liveness_look(s), own_readiness(s)) if look is not None]
             return (process, *((endpoint,) if s.spec.cluster else ()), *watches)
         case State.DRAINING:
             return (process, endpoint)

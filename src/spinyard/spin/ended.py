@@ -9,6 +9,7 @@ import msgspec
 from spinyard.core.observed import ProcessFacts
 from spinyard.core.plan import Plan
 from spinyard.errors import ErrorClass
+from spinyard.spin.register import came_up
 from spinyard.spin.snapshot import Snapshot, exit_record
 from spinyard.spin.status import State
 
@@ -24,7 +25,7 @@ def ended(s: Snapshot, facts: ProcessFacts) -> Plan:
 def succeeded(s: Snapshot) -> Plan:
     status = msgspec.structs.replace(s.status, exit=exit_record(s.process))
     plan = s.move(State.TERMINATING, "it ran to its end", SUCCEEDED, status=status)
-    return replace(plan, outcome=SUCCEEDED)
+    return came_up(s, replace(plan, outcome=SUCCEEDED))
 
 
 def program_failed(s: Snapshot, facts: ProcessFacts) -> Plan:

@@ -13,6 +13,7 @@ from spinyard.core.plan import Plan
 from spinyard.core.want import EndpointState, EndpointWant
 from spinyard.errors import ErrorClass
 from spinyard.spin.ended import ended
+from spinyard.spin.register import came_up
 from spinyard.spin.snapshot import LOOPBACK, PROXY, Snapshot, endpoint_facts
 from spinyard.spin.status import SpinStatus, State, with_condition
 from spinyard.spin.translate import endpoint_want
@@ -64,9 +65,9 @@ def up(s: Snapshot) -> Plan:
     if not s.spec.cluster:
         return rest(s, "up", "Ready", status_unknown=unknown, status=status)
     serving = s.row.state == State.SERVING
-    exec_probe = exec_readiness(s)
-    if exec_probe is not None:
-        wanted = wanted_state(s, s.probe(exec_probe).answer)
+    own_probe = own_readiness(s)
+    if own_probe is not None:
+        wanted = wanted_state(s, s.probe(own_probe).answer)
     else:
         wanted = EndpointState.ACTIVE
     match s.endpoint:
@@ -122,8 +123,7 @@ def to_serving(s: Snapshot, why: str) -> Plan:
     status = with_condition(s.status, "Registered", True, "Acknowledged", "", s.now)
     status = with_condition(status, "Ready", True, "ProbeOk", "", s.now)
     status = with_condition(status, "InTraffic", True, "Serving", "", s.now)
-    plan = s.move(State.SERVING, why, "Serving", status=status)
-    return replace(plan, served_at=s.now if s.row.served_at is None else s.row.served_at)
+    return came_up(s, s.move(State.SERVING, why, "Serving", status=status))
 
 
 def rest(s: Snapshot, why: str, reason: str, *, status_unknown: bool, status: SpinStatus) -> Plan:
@@ -174,9 +174,10 @@ def liveness_look(s: Snapshot) -> LookWatch | None:
     return None if probe is None else LookWatch(LIVENESS, s.process_key, LOOPBACK, s.ports, probe)
 
 
-def exec_readiness(s: Snapshot) -> LookWatch | None:
-    """HTTP, TCP and gRPC readiness of what serves is the data plane's own health check; exec it cannot do."""
+def own_readiness(s: Snapshot) -> LookWatch | None:
+    """HTTP, TCP and gRPC readiness of what serves is the data plane's own health check; exec it cannot do. A claimed
+    member is the only one under its host name: to check it there would only make a claim wait for the first check."""
     probe = s.template.readiness_probe
-    if probe is None or probe.exec is None or not s.spec.cluster:
+    if probe is None or not s.spec.cluster or (probe.exec is None and s.spec.claim is None):
         return None
     return LookWatch(READINESS, s.process_key, LOOPBACK, s.ports, probe)

@@ -6,6 +6,8 @@ seen with their content, the hook ends well.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from spinyard.core.actions import Action, Ensure
@@ -58,11 +60,11 @@ def probe_again(s: Snapshot) -> Plan:
     """Within milliseconds of the claim: a member that is not good now is not handed out."""
     probe = readiness(s)
     if probe is None:
-        return step(s, FILES, "claimed")
+        return write_files(at(s, FILES))
     result = s.probe(probe_look(s, probe))
     match result.answer:
         case ProbeAnswer.OK:
-            return step(s, FILES, "claimed, and still good")
+            return write_files(at(s, FILES))
         case ProbeAnswer.FAILED:
             return s.fail(ErrorClass.PROBE_FAILED, f"not good when it was claimed: {result.message}")
         case ProbeAnswer.UNKNOWN:
@@ -79,7 +81,10 @@ def write_files(s: Snapshot) -> Plan:
             return claim_wait(s, "its claim directory is not known")
     missing = tuple(want for want in wants if seen.get(want.name) != content_mark(want.content))
     if not missing:
-        return step(s, HOOK, "what the claim brought is in place")
+        there = at(s, HOOK)
+        if hook_look(s) is None:
+            return introduce(there, there.status)
+        return s.stay("what the claim brought is in place", "Claimed", wake_in=0.0, status=there.status)
     failure = s.failure(key)
     if failure is not None and not failure.retryable:
         return s.fail(
@@ -96,20 +101,22 @@ def run_hook(s: Snapshot) -> Plan:
     """Once it answered, well or not; only when the attempt itself could not be made is it made again."""
     look = hook_look(s)
     if look is None:
-        return step(s, DONE, "claimed")
+        return introduce(s, s.status)
     result = s.probe(look)
     match result.answer:
         case ProbeAnswer.OK:
-            return step(s, DONE, "its claim hook is done")
+            done = at(s, DONE)
+            return introduce(done, done.status)
         case ProbeAnswer.FAILED:
             return s.fail(ErrorClass.CLAIM_HOOK_FAILED, f"its claim hook failed: {result.message}")
         case ProbeAnswer.UNKNOWN:
             return claim_wait(s, f"its claim hook could not be run: {result.message}")
 
 
-def step(s: Snapshot, to: int, why: str) -> Plan:
-    status = msgspec.structs.replace(s.status, claim_step=to, attempts=0, retry_at=0.0, failing_since=0.0)
-    return s.stay(why, "Claimed", wake_in=0.0, status=status)
+def at(s: Snapshot, step: int) -> Snapshot:
+    """As if that step of the claim had just begun. What needs no waiting is decided in one pass: each costs a commit."""
+    status = msgspec.structs.replace(s.status, claim_step=step, attempts=0, retry_at=0.0, failing_since=0.0)
+    return replace(s, status=status)
 
 
 def claim_wait(s: Snapshot, why: str) -> Plan:
@@ -128,7 +135,8 @@ def warm_looks(s: Snapshot) -> tuple[Look, ...]:
     match s.status.claim_step:
         case 0:
             probe = readiness(s)
-            return () if probe is None else (probe_look(s, probe),)
+            directory = LookResource(s.template.provider, claim_directory(s))
+            return (directory,) if probe is None else (probe_look(s, probe), directory)
         case 1:
             return (LookResource(s.template.provider, claim_directory(s)),)
         case 2:
