@@ -27,6 +27,7 @@ from bench.measured import Scale
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results" / "latest.json"
 LIMIT_SECONDS = {
+    "N1": (300, 600, 900),
     "N2": (240, 600, 1200),
     "N4": (240, 900, 1800),
     "N7": (360, 600, 1200),
