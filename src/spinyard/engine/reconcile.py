@@ -24,6 +24,7 @@ from spinyard.ports.store import Commit, Committed, Lease, Refused, Stale
 
 log = structlog.get_logger()
 
+NOTHING_YET = Seen()
 REREAD_SECONDS = 0.1
 PUT_OFF_SECONDS = 1.0
 """for a row whose plan the store refuses, or whose decision fails: it must not turn in circles"""
@@ -52,11 +53,11 @@ class Reconciler:
     async def drive(self, row: ObjectRow, flight: Flight) -> bool:
         """True when a nudge came that nobody has looked at: the caller makes the row due again."""
         current: ObjectRow | None = row
-        seen_before = Seen()
+        seen_before = NOTHING_YET
         while current is not None and not flight.lost:
             flight.nudge.clear()
             plan, now = await self._decide(current, seen_before)
-            refused_before, seen_before = seen_before.refused, Seen()
+            refused_before, seen_before = seen_before.refused, NOTHING_YET
             waits = None if plan.wake_at is None else max(0.0, plan.wake_at - now)
             lingers = not plan.finished and (bool(plan.actions) or (waits is not None and waits <= self._linger()))
             if changes(current, plan):

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from spinyard.core.ids import ResourceKey, Uid
-from spinyard.core.observed import LookWatch, Observed, ProbeAnswer, ProbeResult, Seen
+from spinyard.core.ids import ResourceKey, Uid, owner_of
+from spinyard.core.observed import LookWatch, Observed, ProbeAnswer, ProbeResult, Seen, Traffic, Unknown
 from spinyard.core.plan import Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.want import Want
@@ -47,6 +47,7 @@ class ControlPlane:
             settings=EngineSettings(holder, poll_seconds=2.0, sweep_seconds=10.0, sweep_grace_seconds=20.0),
             watch=SickWatch(self),
             failpoint=self._failpoint,
+            traffic=GuardedTraffic(self),
         )
         self.engine = Engine(self.context)
         self._thawed = asyncio.Event()
@@ -155,12 +156,19 @@ class GuardedProvider:
 
     async def ensure(self, key: ResourceKey, want: Want) -> None:
         self._plane.sim.checks.ensure_asked(self._plane, self.name, key, want)
-        await self._bounded(key, lambda: self._inner.ensure(key, want))
+        await self._bounded(key, lambda: self._ensure(key, want))
+
+    async def _ensure(self, key: ResourceKey, want: Want) -> None:
+        checks = self._plane.sim.checks
+        foreign = not checks.holds(self._plane, owner_of(key))
+        checks.rollouts.takes_effect(self._plane, key, want, foreign=foreign)
+        await self._inner.ensure(key, want)
 
     async def observe(self, key: ResourceKey) -> Observed:
         observed = await self._plane.call(lambda: self._inner.observe(key))
         if self.name == "proxy":
             self._plane.sim.checks.pools.observed(key, observed)
+            self._plane.sim.traffic.look()
         return observed
 
     async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
@@ -188,12 +196,23 @@ class GuardedProvider:
             yield key
 
 
+class GuardedTraffic:
+    """The data plane's counters as one control plane has them."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+
+    async def read(self, clusters: Sequence[str]) -> Traffic | Unknown:
+        return await self._plane.call(lambda: self._plane.sim.traffic.read(clusters))
+
+
 class SeenStore:
     """The store as one control plane has it: the checks see each claim and each commit as it takes effect."""
 
     def __init__(self, plane: ControlPlane, inner: Store) -> None:
         self._plane = plane
         self._inner = inner
+        self.next_due, self.reload, self.children = inner.next_due, inner.reload, inner.children
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -225,6 +244,7 @@ class SeenDomain:
         self.machine = inner.machine
 
     def looks(self, row: ObjectRow, now: float) -> tuple[Any, ...]:
+        self._plane.sim.checks.rollouts.looking(self._plane, row)
         return self._inner.looks(row, now)
 
     def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
