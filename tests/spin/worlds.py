@@ -18,12 +18,15 @@ from spinyard.core.observed import (
     DirectoryFacts,
     EndpointFacts,
     Failure,
+    Held,
     Look,
     LookChildren,
+    LookHold,
     LookObject,
     LookPool,
     LookProbe,
     LookResource,
+    LookStarts,
     LookWatch,
     ObjectBrief,
     PoolView,
@@ -33,6 +36,9 @@ from spinyard.core.observed import (
     ProcessFacts,
     RouteFacts,
     Seen,
+    StartRecord,
+    Starts,
+    Trial,
     Unknown,
 )
 from spinyard.core.plan import Reservation, Resource
@@ -133,6 +139,22 @@ def resources(draw: st.DrawFn, parts: tuple[tuple[str, str], ...]) -> tuple[Reso
     return tuple(out)
 
 
+start_records = st.builds(
+    StartRecord,
+    uid=st.sampled_from((Uid("a"), Uid("b"))),
+    created_at=st.sampled_from((NOW - 400.0, NOW - 40.0)),
+    at=st.sampled_from((NOW - 390.0, NOW - 20.0, NOW + 3600.0)),
+    failed=st.sampled_from((True, True, True, False)),
+    outcome=st.sampled_from(("ProcessExited", "OutOfMemory")),
+    trial=st.sampled_from((0, 0, 0, 2)),
+)
+starts = st.builds(
+    Starts,
+    st.lists(start_records, max_size=10).map(lambda found: tuple(sorted(found, key=lambda record: -record.at))),
+    st.one_of(st.none(), st.none(), st.builds(Trial, st.just(UID), st.just(Uid("a")), st.booleans())),
+)
+
+
 @st.composite
 def answers(draw: st.DrawFn, looks: tuple[Look, ...], *, unknown: bool = False) -> dict[Look, Answer]:
     return {look: draw(_answer(look, unknown)) for look in looks}
@@ -152,6 +174,12 @@ def _answer(look: Look, unknown: bool) -> st.SearchStrategy[Any]:
             return st.one_of(st.none(), st.builds(ObjectBrief, st.just(UID), st.just("available"), st.booleans()))
         case LookPool():
             return st.one_of(st.none(), pool_views)
+        case LookHold():
+            until = st.sampled_from((None, NOW + 30.0))
+            held = until.map(lambda at: Held("everything", "a freeze", "alice", NOW - 9, at))
+            return st.one_of(st.none(), st.none(), held)
+        case LookStarts():
+            return starts
     raise NotImplementedError(look)
 
 
@@ -348,7 +376,7 @@ pool_views = st.builds(
 
 @st.composite
 def pools(draw: st.DrawFn) -> ObjectRow:
-    status = PoolStatus(since=NOW - draw(seconds), spawned=draw(small), attempts=draw(small))
+    status = PoolStatus(since=NOW - draw(seconds), spawned=draw(small), attempts=draw(small), asked=draw(small))
     return ObjectRow(
         uid=UID,
         kind=Kind.WARM_POOL,

@@ -11,9 +11,10 @@ from spinyard.core.backoff import backoff_seconds
 from spinyard.core.ids import child_name, child_uid
 from spinyard.core.machine import Machine
 from spinyard.core.observed import Children, Look, LookChildren, LookObject, ObjectBrief, Seen
-from spinyard.core.plan import ChildChange, CreateChild, Plan
+from spinyard.core.plan import ChildChange, CreateChild, EventDraft, Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import JobSpec, Kind, SpinSpec
+from spinyard.spin.gate import Gate, as_trials, gate_looks, gate_of, noted, with_trials_returned
 from spinyard.spin.job.status import TRANSITIONS, JobState, JobStatus, decode_job_status
 from spinyard.spin.service.roll import delete_all
 from spinyard.spin.service.snapshot import fleet_of
@@ -36,6 +37,10 @@ class JobSnapshot:
         assert isinstance(answer, Children)
         return answer
 
+    @property
+    def gate(self) -> Gate:
+        return gate_of(self.row, self.seen, self.spec.template_digest, self.now)
+
     def plan(
         self,
         state: JobState,
@@ -45,6 +50,7 @@ class JobSnapshot:
         *,
         wake_in: float | None,
         children: tuple[ChildChange, ...] = (),
+        events: tuple[EventDraft, ...] = (),
     ) -> Plan:
         if state != self.row.state:
             status = msgspec.structs.replace(status, since=self.now)
@@ -56,6 +62,7 @@ class JobSnapshot:
             reason=reason,
             wake_at=None if wake_in is None else self.now + wake_in,
             children=children,
+            events=events,
             outcome=status.outcome,
         )
 
@@ -89,7 +96,7 @@ def pending(s: JobSnapshot) -> Plan:
     return start(s, "starting its first spin")
 
 
-def start(s: JobSnapshot, why: str) -> Plan:
+def start(s: JobSnapshot, why: str, events: tuple[EventDraft, ...] = ()) -> Plan:
     slot = s.children.highest_slot + 1
     uid = child_uid(s.row.uid, str(slot), 1)
     spec = SpinSpec(
@@ -102,7 +109,7 @@ def start(s: JobSnapshot, why: str) -> Plan:
     name = child_name(s.row.name, uid)
     child = CreateChild(uid, Kind.SPIN, name, str(slot), spec, s.spec.template_digest, labels)
     status = msgspec.structs.replace(s.status, attempt=slot + 1)
-    return s.plan(JobState.RUNNING, why, "Running", status, wake_in=START_SECONDS, children=(child,))
+    return s.plan(JobState.RUNNING, why, "Running", status, wake_in=START_SECONDS, children=(child,), events=events)
 
 
 def running(s: JobSnapshot) -> Plan:
@@ -128,7 +135,18 @@ def running(s: JobSnapshot) -> Plan:
     due = failed_at + backoff_seconds(failures, s.row.uid, first=1.0, limit=60.0)
     if s.now < due:
         return s.plan(JobState.RUNNING, f"trying again: {message}", "BackOff", status, wake_in=due - s.now)
-    return start(replace(s, status=status), f"attempt {failures + 1}: {message}")
+    return again(replace(s, status=status), f"attempt {failures + 1}: {message}")
+
+
+def again(s: JobSnapshot, why: str) -> Plan:
+    """The first attempt a person asked for; the others come by themselves, and can be held or stopped."""
+    gate = s.gate
+    is_blocked = gate.most(1, 0) == 0
+    conditions, events = noted(s.status.conditions, gate, is_blocked=is_blocked)
+    status = msgspec.structs.replace(s.status, conditions=conditions)
+    if is_blocked:
+        return s.plan(JobState.RUNNING, gate.words, gate.reason, status, wake_in=gate.wake_in, events=events)
+    return as_trials(start(replace(s, status=status), why, events), gate)
 
 
 def resting(s: JobSnapshot, state: JobState) -> Plan:
@@ -157,6 +175,8 @@ def looks(s: JobSnapshot) -> tuple[Look, ...]:
     out: list[Look] = [LookChildren(s.row.uid)]
     if s.row.state == JobState.PENDING:
         out += [LookObject(d.kind, s.row.namespace, d.name) for d in dict.fromkeys(s.spec.depends_on)]
+    if s.row.state == JobState.RUNNING:
+        out += gate_looks(s.row, s.spec.template_digest)
     return tuple(out)
 
 
@@ -170,7 +190,7 @@ class JobDomain:
         return looks(self._snapshot(row, Seen(), now))
 
     def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
-        return decide(self._snapshot(row, seen, now))
+        return with_trials_returned(decide(self._snapshot(row, seen, now)), row, seen)
 
     def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> JobSnapshot:
         assert isinstance(row.spec, JobSpec)

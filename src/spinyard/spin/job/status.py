@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from spinyard.core.machine import Machine, edges
+from spinyard.spin.status import Condition
 
 
 class JobState(StrEnum):
@@ -46,6 +47,7 @@ class JobStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     last_error: str = ""
     last_error_class: str = ""
     finished_at: float = 0.0
+    conditions: tuple[Condition, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(JobStatus)

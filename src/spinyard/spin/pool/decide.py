@@ -32,6 +32,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, SpinSpec, WarmPoolSpec
 from spinyard.core.want import RouteWant
 from spinyard.spin.crash_loop import Loop, loop_of
+from spinyard.spin.gate import Gate, as_trials, gate_looks, gate_of, noted, with_trials_returned
 from spinyard.spin.pool.schedule import bounds
 from spinyard.spin.pool.status import TRANSITIONS, PoolState, PoolStatus, decode_pool_status
 from spinyard.spin.service.roll import delete_all
@@ -74,6 +75,14 @@ class PoolSnapshot:
     @property
     def claims(self) -> Fleet:
         return Fleet(tuple(group for group in self.children.groups if not group.template_digest))
+
+    @property
+    def gate(self) -> Gate:
+        return gate_of(self.row, self.seen, self.spec.template_digest, self.now)
+
+    @property
+    def wish(self) -> str:
+        return f"{self.spec.template_digest} {self.spec.min} {self.spec.max}"
 
     def observed(self, provider: str, key: str) -> Observed:
         answer = self.seen.answers.get(LookResource(provider, resource_key(self.row.uid, key.split("/", 1)[1])))
@@ -124,7 +133,7 @@ def decide(s: PoolSnapshot) -> Plan:
 
 
 def living(s: PoolSnapshot) -> Plan:
-    minimum, maximum, bounds_change = bounds(s.spec, s.now)
+    minimum, maximum, bounds_change = bounds_in_force(s)
     digest = s.spec.template_digest
     fleet = s.members
     loop = loop_of(s.children.failures, digest, minimum, s.row.uid, s.now)
@@ -133,7 +142,7 @@ def living(s: PoolSnapshot) -> Plan:
     # Never too many: what has not reserved yet counts as if it had.
     claimed = max(0, held - fleet.total)
     leaving, due = leavers(s, fleet, min(minimum, max(0, maximum - claimed)))
-    joining, status = joiners(s, fleet, loop, minimum, maximum)
+    joining, status, is_blocked = joiners(s, fleet, loop, minimum, maximum)
     woken = wake_waiting(s, maximum)
     warm, starting = fleet.count(WARM, digest=digest), fleet.count(STARTING, digest=digest)
     status = msgspec.structs.replace(
@@ -152,10 +161,16 @@ def living(s: PoolSnapshot) -> Plan:
     waits += [loop.until - s.now] if s.now < loop.until else []
     waits += [due] if due is not None else []
     waits += [0.05] if joining or leaving or actions else []
+    waits += [s.gate.wake_in] if s.gate.wake_in is not None and (is_blocked or s.gate.held is not None) else []
+    conditions, events = noted(status.conditions, s.gate, is_blocked=is_blocked)
+    status = msgspec.structs.replace(status, conditions=conditions)
     state, why, reason = verdict(status, loop, claimed, s.now)
+    if is_blocked and state is not PoolState.READY:
+        state = PoolState.DEGRADED if s.gate.breaker.is_open else state
+        why, reason = f"{status.warm} of {status.min} warm; {s.gate.words}", s.gate.reason
     if s.row.paused and state is PoolState.FILLING:
         why, reason = f"{why}; it is paused", "Paused"
-    return s.plan(
+    plan = s.plan(
         state,
         why,
         reason,
@@ -164,7 +179,16 @@ def living(s: PoolSnapshot) -> Plan:
         actions=actions,
         resources=rows,
         children=leaving + joining + woken,
+        events=events,
     )
+    return as_trials(plan, s.gate)
+
+
+def bounds_in_force(s: PoolSnapshot) -> tuple[int, int, float | None]:
+    """Under a hold the schedule moves nothing; what a person wished since then is in force."""
+    if s.gate.held is not None and s.status.wish == s.wish:
+        return s.status.min, s.status.max, None
+    return bounds(s.spec, s.now)
 
 
 def verdict(status: PoolStatus, loop: Loop, claimed: int, now: float) -> tuple[PoolState, str, str]:
@@ -180,17 +204,25 @@ def verdict(status: PoolStatus, loop: Loop, claimed: int, now: float) -> tuple[P
 
 def joiners(
     s: PoolSnapshot, fleet: Fleet, loop: Loop, minimum: int, maximum: int
-) -> tuple[tuple[ChildChange, ...], PoolStatus]:
+) -> tuple[tuple[ChildChange, ...], PoolStatus, bool]:
+    """(members to make, the status after that, whether more were made if it were not for the gate)."""
     have = fleet.count(UNCLAIMED, digest=s.spec.template_digest)
     held = s.view.held if s.view is not None else maximum
     # What has been made and has not reserved yet is not in `held`; it is in the fleet as pending.
     unreserved = fleet.count(frozenset({State.PENDING}))
-    wanted = min(minimum - have, maximum - held - unreserved, CREATE_MAX)
-    if wanted <= 0 or s.now < loop.until or s.row.paused:
-        return (), s.status
+    lacking = max(0, minimum - have)
+    asked = lacking if s.status.wish != s.wish else min(s.status.asked, lacking)
+    wanted = min(lacking, maximum - held - unreserved, CREATE_MAX)
+    allowed = s.gate.most(wanted, asked)
+    is_blocked = allowed < wanted
+    if s.now < loop.until or s.row.paused:
+        allowed = 0
     first = max(s.status.spawned, s.children.highest_slot + 1)
-    made = tuple(member(s, first + index, maximum) for index in range(wanted))
-    return made, msgspec.structs.replace(s.status, spawned=first + wanted)
+    made = tuple(member(s, first + index, maximum) for index in range(allowed))
+    status = msgspec.structs.replace(
+        s.status, spawned=first + allowed if made else s.status.spawned, wish=s.wish, asked=max(0, asked - allowed)
+    )
+    return made, status, is_blocked
 
 
 def member(s: PoolSnapshot, slot: int, maximum: int) -> CreateChild:
@@ -223,7 +255,7 @@ def leavers(s: PoolSnapshot, fleet: Fleet, least: int) -> tuple[tuple[ChildChang
             for c in fleet.members(UNCLAIMED, other_than=digest)
         ]
     warm = fleet.members(WARM, digest=digest)
-    if s.spec.freshness_seconds is not None:
+    if s.spec.freshness_seconds is not None and s.gate.held is None:
         for child in warm:
             left = child.created_at + s.spec.freshness_seconds - s.now
             if left <= 0:
@@ -302,7 +334,8 @@ def looks(s: PoolSnapshot) -> tuple[Look, ...]:
     if s.row.state == PoolState.TERMINATED:
         return ()
     resources = (LookResource(resource.provider, resource.key) for resource in s.row.resources)
-    return (LookChildren(s.row.uid), LookPool(s.row.uid, State.WARM), *resources)
+    gates = gate_looks(s.row, s.spec.template_digest)
+    return (LookChildren(s.row.uid), LookPool(s.row.uid, State.WARM), *gates, *resources)
 
 
 class PoolDomain:
@@ -318,7 +351,7 @@ class PoolDomain:
         return looks(self._snapshot(row, Seen(), now))
 
     def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
-        return decide(self._snapshot(row, seen, now))
+        return with_trials_returned(decide(self._snapshot(row, seen, now)), row, seen)
 
     def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> PoolSnapshot:
         assert isinstance(row.spec, WarmPoolSpec)

@@ -39,7 +39,8 @@ TRANSITIONS = Machine(
 
 class PoolStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """`min`, `max`: in force now, by the schedule. `warm`: claimable. `held`: live members, claimed ones too.
-    `waiting`: claims without a member. `spawned`: members ever made; it names the next slot."""
+    `waiting`: claims without a member. `spawned`: members ever made; it names the next slot. `wish`: what a person last
+    asked for; `asked`: so many starts are still due to that, and are made under a hold too."""
 
     since: float = 0.0
     observed_generation: int = 0
@@ -51,6 +52,8 @@ class PoolStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     held: int = 0
     waiting: int = 0
     spawned: int = 0
+    wish: str = ""
+    asked: int = 0
     last_error: str = ""
     last_error_class: str = ""
     conditions: tuple[Condition, ...] = ()
