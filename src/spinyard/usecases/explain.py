@@ -10,6 +10,7 @@ from spinyard.core.observed import ChildFailure
 from spinyard.core.spec import Kind
 from spinyard.errors import ErrorClass
 from spinyard.ports.store import StoredEvent
+from spinyard.usecases import explain_rollout
 from spinyard.usecases.views import ObjectView, conditions
 
 EVENTS_SHOWN_MAX = 5
@@ -27,7 +28,8 @@ class Who(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`source` is log, provider, event or condition. `at` is None where nothing tells."""
+    """`source` is log, provider, event or condition; of a Rollout also rollout, gate, judge, figures, step or instance.
+    `at` is None where nothing tells."""
 
     source: str
     text: str
@@ -57,6 +59,8 @@ class Facts:
 
 
 def explain(facts: Facts) -> Explanation:
+    if facts.found.stored.row.kind is Kind.ROLLOUT:
+        return _explain_rollout(facts)
     error_class, message = _trouble(facts)
     if error_class is not None:
         who, next_step = _ADVICE.get(error_class, _ADVICE[ErrorClass.INTERNAL])
@@ -70,6 +74,20 @@ def explain(facts: Facts) -> Explanation:
     stored = facts.found.stored
     cause = _first_line(stored.why) or f"It is {stored.row.state}."
     return _explanation(facts, cause, Who.NOBODY, _plain_next_step(facts.found), "")
+
+
+def _explain_rollout(facts: Facts) -> Explanation:
+    stored = facts.found.stored
+    lines = [Evidence(source, text[:TEXT_MAX], at) for source, text, at in explain_rollout.evidence(stored)]
+    # A step's words are in its event too: those of the record have the figures.
+    events = [
+        Evidence("event", f"{event.reason}: {event.message}"[:TEXT_MAX], event.at)
+        for event in facts.events[:EVENTS_SHOWN_MAX]
+    ]
+    who = Who.USER if explain_rollout.is_users(stored) else Who.NOBODY
+    cause = _first_line(explain_rollout.cause(stored))
+    next_try = None if facts.found.is_finished else stored.wake_at
+    return Explanation(cause, who, (*lines, *events), next_try, explain_rollout.next_step(stored))
 
 
 def _trouble(facts: Facts) -> tuple[ErrorClass | None, str]:
@@ -121,6 +139,10 @@ def _evidence(facts: Facts, message: str) -> tuple[Evidence, ...]:
     tail = facts.log_tail or str(facts.found.status.get("diagnostics", ""))
     if tail.strip():
         out.append(Evidence("log", "\n".join(tail.rstrip().splitlines()[-LOG_LINES_MAX:])[-TEXT_MAX:]))
+    if facts.found.rollout is not None:
+        running = facts.found.rollout
+        words = f"{running.row.name} is {running.row.state}: {explain_rollout.cause(running)}"
+        out.append(Evidence("rollout", words[:TEXT_MAX]))
     if message and "\n" in message.strip():
         out.append(Evidence("provider", message[:TEXT_MAX]))
     for one in conditions(facts.found.status):

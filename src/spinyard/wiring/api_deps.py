@@ -81,6 +81,7 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
         ready=not_ready,
         figures=lambda: figures_of(parts),
         preflight=(lambda declared: preflight_of(parts, declared),),
+        traffic=parts.context.traffic,
         hosts=frozenset({settings.api.rpartition(":")[0]}),
         limits=ApiLimits(body_bytes_max=settings.body_bytes_max, page_max=settings.page_max),
     )
