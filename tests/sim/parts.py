@@ -17,7 +17,7 @@ from spinyard.providers.fake.proxy import FakeProxy
 from spinyard.providers.fake.world import World
 from spinyard.store import SqlStore
 from spinyard.store.schema import metadata
-from spinyard.testing.simulation.parts import Draw, LedgerFacts, MemberFacts, ObjectFacts
+from spinyard.testing.simulation.parts import Draw, LedgerFacts, MemberFacts, ObjectFacts, RolloutFacts
 from spinyard.testing.simulation.scenario import Scenario, make
 from spinyard.testing.simulation.world import Result, Simulation
 
@@ -93,6 +93,13 @@ class SqlPeek:
             "template_digest FROM objects WHERE finished = 0 AND kind = 'Spin' AND pool <> ''"
         )
         return [MemberFacts(*row) for row in found]
+
+    def rollouts(self) -> Sequence[RolloutFacts]:
+        found = self._execute(
+            "SELECT uid, json_extract(spec, '$.service_uid'), state FROM objects "
+            "WHERE finished = 0 AND kind = 'Rollout'"
+        )
+        return [RolloutFacts(*row) for row in found]
 
     def template(self, digest: str) -> str:
         return str(self._execute("SELECT spec FROM templates WHERE digest = ?", (digest,)).fetchone()[0])

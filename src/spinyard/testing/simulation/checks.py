@@ -21,6 +21,7 @@ from spinyard.ports.provider import Owned
 from spinyard.ports.store import Commit, CommitResult, Committed, Lease, Refused, Stale
 from spinyard.testing.simulation.parts import ObjectFacts
 from spinyard.testing.simulation.pool_checks import PoolChecks
+from spinyard.testing.simulation.rollout_checks import RolloutChecks
 from spinyard.testing.simulation.stage import Stage
 
 PASSES_MAX = 120
@@ -34,6 +35,7 @@ class Checks:
     def __init__(self, sim: Stage) -> None:
         self._sim = sim
         self.pools = PoolChecks(sim)
+        self.rollouts = RolloutChecks(sim)
         self._holder: dict[str, str] = {}
         self._held: dict[str, int] = {}
         self._takeovers: Counter[str] = Counter()
@@ -59,6 +61,8 @@ class Checks:
         if self._holder.get(uid) == plane.holder and self._is_held(uid, plane) and (row.closed or not row.wanted):
             self._broken("[1] asked for although the ledger says that it shall be gone", f"{provider} {key}")
         self._issued.setdefault(key, self._takeovers[uid])
+        if isinstance(want, EndpointWant):
+            self.rollouts.endpoint_asked(uid, want, zombie=not self.holds(plane, uid))
         self._ports_of(key, want)
         if isinstance(want, EndpointWant) and want.state is EndpointState.ACTIVE and want.spin:
             self._note_ready(f"{uid}/process")
@@ -78,6 +82,7 @@ class Checks:
             self._orphan_removed(plane, provider, key)
         elif not now and key.endswith("/process"):
             self._stopped_in_order(key)
+            self.rollouts.stop_asked(owner_of(key))
 
     def listed(self, plane: Any, provider: str, things: Sequence[Owned]) -> None:
         now = self._sim.loop_time
@@ -110,6 +115,9 @@ class Checks:
             self._broken("[17] stopped while the data plane sends it requests", key)
         elif sim.proxy.active_requests(endpoint) and not sim.proxy_was_reset:
             self._broken("[17] stopped while requests are under way", key)
+
+    def holds(self, plane: Any, uid: str) -> bool:
+        return self._holder.get(uid) == plane.holder and self._is_held(uid, plane)
 
     def _is_held(self, uid: str, plane: Any) -> bool:
         facts = self._sim.peek.object(uid)
@@ -174,8 +182,9 @@ class Checks:
             self._may_wait_for_ever(row, plan)
         if not plane.context.domains[row.kind].machine.may(row.state, plan.state):
             self._broken("not a transition", f"{row.kind} {row.name}: {row.state} -> {plan.state}: {plan.why}")
-        if row.kind == Kind.SERVICE and isinstance(row.spec, ServiceSpec):
+        if row.kind == Kind.SERVICE and isinstance(row.spec, ServiceSpec) and row.spec.strategy is None:
             self._takes_too_many(row, row.spec, seen, plan)
+        self.rollouts.decided(plane, row, seen, plan)
         if not plan.why or not plan.reason:
             self._broken("a plan without a reason", f"{row.kind} {row.name} in {row.state} -> {plan.state}")
 
@@ -236,6 +245,7 @@ class Checks:
                     if commit.release or commit.plan.finished:
                         self.released([Lease(after.uid, commit.row.lease_token)])
         self.pools.committed(batch, results)
+        self.rollouts.committed(batch, results)
 
     def _one_committed(self, plane: Any, commit: Commit, after: ObjectRow, was: ObjectFacts) -> None:
         sim, row, plan = self._sim, commit.row, commit.plan
@@ -297,7 +307,7 @@ class Checks:
         if created:
             children = self._sim.peek.objects(owner=row.uid)
             alive = [child for child in children if child.state in ALIVE and not child.deleting]
-            if len(alive) > spec.replicas + spec.update.max_surge:
+            if spec.strategy is None and len(alive) > spec.replicas + spec.update.max_surge:
                 self._broken("more instances than replicas and surge", f"{row.name}: {len(alive)} of {spec.replicas}")
         self._not_too_fast(row, spec, len(created))
         self._keeps_what_is_retained(row, plan)

@@ -9,6 +9,7 @@ from spinyard.core.spec import JobSpec, ServiceSpec
 from spinyard.core.want import EndpointState
 from spinyard.testing.simulation.parts import ObjectFacts
 from spinyard.testing.simulation.pool_final import PoolFinal
+from spinyard.testing.simulation.rollout_final import RolloutFinal
 from spinyard.testing.simulation.scenario import DISTURBANCES
 from spinyard.testing.simulation.stage import Stage
 
@@ -17,10 +18,11 @@ class Final:
     def __init__(self, sim: Stage) -> None:
         self._sim = sim
         self._pools = PoolFinal(sim)
+        self._rollouts = RolloutFinal(sim)
 
     def wrong(self) -> list[str]:
         """What is not as it should be yet, in words."""
-        objects = [facts for facts in self._sim.peek.objects() if facts.kind != "Template"]
+        objects = [facts for facts in self._sim.peek.objects() if facts.kind not in ("Template", "Hold")]
         out: list[str] = []
         for facts in objects:
             if facts.kind == "Service":
@@ -31,9 +33,11 @@ class Final:
                 out += self._pools.pool(facts)
             elif facts.kind == "Claim":
                 out += self._pools.claim(facts)
+            elif facts.kind == "Rollout":
+                out += self._rollouts.running(facts)
             elif facts.deleting or facts.state not in ("ready", "serving", "warm"):
                 out.append(f"Spin {facts.name} is {facts.state}: {facts.why}")
-        return out + self._world()
+        return out + self._rollouts.ended(objects) + self._world()
 
     def _service(self, facts: ObjectFacts) -> list[str]:
         name = f"Service {facts.name}"

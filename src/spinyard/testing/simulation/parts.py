@@ -32,6 +32,7 @@ class Thing(Protocol):
 
 class World(Protocol):
     watch: Callable[[str, str], None]
+    ready_seconds: float
 
     @property
     def things(self) -> Mapping[str, Any]: ...
@@ -107,6 +108,14 @@ class MemberFacts(NamedTuple):
     digest: str
 
 
+class RolloutFacts(NamedTuple):
+    """A Rollout that has not finished."""
+
+    uid: str
+    service: str
+    state: str
+
+
 class LedgerFacts(NamedTuple):
     key: str
     provider: str
@@ -131,6 +140,10 @@ class Peek(Protocol):
     def reservations(self, uid: str) -> int: ...
 
     def members(self) -> Sequence[MemberFacts]:
+        """Those that have not finished."""
+        ...
+
+    def rollouts(self) -> Sequence[RolloutFacts]:
         """Those that have not finished."""
         ...
 

@@ -14,6 +14,9 @@ PORTS_FEW = 20
 POOL_SEEDS = (0, 2, 6)
 """which seeds have pools, by their remainder: all others are the runs that they were before there were pools"""
 
+ROLLOUT_SEEDS = (1, 4)
+"""likewise, for rollouts"""
+
 RATES: tuple[tuple[str, float], ...] = (
     ("ensure:lost_request", 0.3),
     ("ensure:lost_reply", 0.3),
@@ -61,6 +64,11 @@ POOL_USER = (
     "burst",
     "renew",
     "release",
+)
+ROLLOUT_RATES = (("traffic:error", 0.3), ("traffic:slow", 0.2), ("traffic:absurd", 0.2))
+ROLLOUT_USER = (
+    *("rollout", "ro-again", "ro-scale", "ro-promote", "ro-full", "ro-pause", "ro-resume", "ro-abort", "ro-back"),
+    *("ro-delete", "service-delete", "hold", "unhold", "epoch", "blind"),
 )
 DISTURBANCES = (
     "kill",
@@ -130,6 +138,8 @@ def make(seed: int) -> Scenario:
         ]
     if seed % 7 in POOL_SEEDS:
         steps = with_pools(chance.stream("pools"), steps, seconds)
+    if seed % 7 in ROLLOUT_SEEDS:
+        steps, rates = with_rollouts(chance.stream("rollouts"), steps, rates, seconds, calm)
     return Scenario(
         seed=seed,
         seconds=seconds,
@@ -156,3 +166,21 @@ def with_pools(chance: Chance, steps: list[Step], seconds: float) -> list[Step]:
         for _ in range(6 + chance.below(16))
     ]
     return steps
+
+
+def with_rollouts(
+    chance: Chance, steps: list[Step], rates: tuple[tuple[str, float], ...], seconds: float, calm: float
+) -> tuple[list[Step], tuple[tuple[str, float], ...]]:
+    """Services with a strategy, rolled out again and again; in most of these runs there is nothing else."""
+    if chance.happens(0.8):
+        steps = [step for step in steps if step.what in DISTURBANCES]
+    rates += tuple((name, chance.fraction() ** 2 * most) for name, most in ROLLOUT_RATES if chance.happens(0.5 * calm))
+    for who in range(1 + (chance.fraction() < 0.25)):
+        steps.append(Step(chance.between(0.0, 1.0), "rolled", who, chance.fraction()))
+        steps.append(Step(chance.between(6.0, 15.0), "rollout", who, chance.fraction()))
+    kinds = [kind for kind in ROLLOUT_USER if chance.happens(0.4)] + ["rollout", "rolled"]
+    steps += [
+        Step(chance.between(5.0, seconds), chance.choose(kinds), chance.below(8), chance.fraction())
+        for _ in range(3 + chance.below(12))
+    ]
+    return steps, rates

@@ -30,6 +30,7 @@ class Stage(Protocol):
     prober: Prober
     clock: VirtualClock
     checks: Any
+    traffic: Any
     users: Any
     jumped: float
     proxy_was_reset: bool

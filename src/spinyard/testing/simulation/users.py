@@ -11,7 +11,8 @@ from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.testing.simulation import shapes
 from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.pools import PoolUsers
-from spinyard.testing.simulation.scenario import POOL_USER, PORTS_FEW, Step
+from spinyard.testing.simulation.rollouts import RolloutUsers
+from spinyard.testing.simulation.scenario import POOL_USER, PORTS_FEW, ROLLOUT_USER, Step
 from spinyard.testing.simulation.stage import Stage
 
 SORTS = ("serve", "serve", "serve", "never", "exit", "step")
@@ -31,6 +32,7 @@ class Users:
         """what each template that was ever applied is good for"""
         self.jobs: list[JobWish] = []
         self.pools = PoolUsers(sim, self.sorts)
+        self.rollouts = RolloutUsers(sim, self.sorts)
 
     def do(self, step: Step) -> None:
         chance = Chance(f"users-{self._sim.scenario.seed}-{step}")
@@ -41,12 +43,16 @@ class Users:
                 self._job(chance)
             case what if what == "pool" or what in POOL_USER:
                 self.pools.do(step, chance)
+            case what if what == "rolled" or what in ROLLOUT_USER:
+                self.rollouts.do(step, chance)
             case _:
                 self._change(step, chance)
 
     def last_wishes(self) -> None:
         """Nothing stays paused, and no service is left with a template that cannot be had and nothing to go back to."""
         self.pools.last_wishes()
+        self.rollouts.last_wishes()
+        rolled = {facts.service for facts in self._sim.peek.rollouts()}
         for stored in self._services():
             spec = stored.row.spec
             assert isinstance(spec, ServiceSpec)
@@ -57,6 +63,8 @@ class Users:
             if self._sim.scenario.ports == PORTS_FEW:
                 spec = replace(spec, replicas=min(spec.replicas, 1))
                 self._update(stored.row.uid, "Scaled", spec=spec)
+            if stored.row.uid in rolled:
+                continue
             if self.sorts[spec.template_digest] != "serve" and not self._goes_back(stored):
                 self._apply(stored, spec, "serve", Chance(f"last-{stored.row.uid}"))
 
@@ -90,7 +98,7 @@ class Users:
         return uid
 
     def _change(self, step: Step, chance: Chance) -> None:
-        live = self._services()
+        live = [stored for stored in self._services() if getattr(stored.row.spec, "strategy", None) is None]
         if not live:
             return
         stored = live[step.who % len(live)]

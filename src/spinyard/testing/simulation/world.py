@@ -16,6 +16,7 @@ from spinyard.spin.claim.decide import ClaimDomain
 from spinyard.spin.decide import SpinDomain
 from spinyard.spin.job.decide import JobDomain
 from spinyard.spin.pool.decide import PoolDomain
+from spinyard.spin.rollout.decide import RolloutDomain
 from spinyard.spin.service.decide import ServiceDomain
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
 from spinyard.testing.simulation.chance import Chance
@@ -24,6 +25,7 @@ from spinyard.testing.simulation.final import Final
 from spinyard.testing.simulation.parts import Parts
 from spinyard.testing.simulation.plane import ControlPlane
 from spinyard.testing.simulation.scenario import Scenario, Step
+from spinyard.testing.simulation.traffic import TrafficWorld
 from spinyard.testing.simulation.users import Users
 from spinyard.testing.virtual import START, VirtualClock, VirtualLoop, run_virtual
 
@@ -148,11 +150,13 @@ class Simulation:
             JobDomain(),
             PoolDomain(rules),
             ClaimDomain(),
+            RolloutDomain(),
         ]
         self.prober = parts.prober(self.world, self.steady, self.faults)
         self.checks = Checks(self)
         self.world.watch = self._world_effect
         self.users = Users(self)
+        self.traffic = TrafficWorld(self)
         self.planes: list[ControlPlane] = []
         self.jumped = 0.0
         """how far the wall clock was moved, in all, in either direction"""
@@ -197,6 +201,19 @@ class Simulation:
 
     def _world_effect(self, effect: str, key: str) -> None:
         self.checks.world_effect(effect, key)
+        if self.traffic.rates and effect == "created" and key.endswith("/process"):
+            self._made_of(key)
+
+    def _made_of(self, key: str) -> None:
+        """Told before the thing is made: some are slow to start, some die of themselves later."""
+        quality = self.users.rollouts.quality_of(owner_of(ResourceKey(key)))
+        self.world.ready_seconds = self.scenario.ready_seconds + quality.slow_start
+        if quality.dies_after and not self.faults.stopped:
+            self.after(self.world.ready_seconds + quality.dies_after, lambda: self._dies(key))
+
+    def _dies(self, key: str) -> None:
+        if not self.faults.stopped and self.world.kill(key, self.steady.now()):
+            self.hint(ResourceKey(key))
 
     # -- control planes ----------------------------------------------------------------------------------------------
 
