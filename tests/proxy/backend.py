@@ -4,6 +4,8 @@
 /health     200, or 503 while unready (POST /ready, /unready)     /status/N that status, body "mine"
 /sse?n=&s=  n events, s seconds apart                             /hits     how many requests, and how many unready
 /die?who=X  X exits without an answer after the body was read, others answer
+/drop?n=    the first n requests of this path and query get no answer, their connection is closed; later ones do
+/cut        the connection is closed in the middle of the answer
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 
 NAME, PORT = sys.argv[1], int(sys.argv[2])
 state = {"ready": "unready" not in sys.argv[3:], "hits": 0, "hits_unready": 0}
+dropped: dict[str, int] = {}
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -49,6 +52,13 @@ async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> boo
         return False
     if url.path == "/die" and query["who"] == NAME:
         os._exit(9)
+    if url.path == "/drop" and dropped.setdefault(url.query, 0) < int(query["n"]):
+        dropped[url.query] += 1
+        return False
+    if url.path == "/cut":
+        writer.write(b"HTTP/1.1 200 x\r\ncontent-length: 100\r\n\r\nhalf")
+        await writer.drain()
+        return False
     if url.path == "/slow":
         await asyncio.sleep(float(query["s"]))
     status, text = answer(method, url.path, headers, body)

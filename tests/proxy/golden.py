@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spinyard.core.spec import Exec, Grpc, HttpGet, Probe, TcpSocket
-from spinyard.core.want import EndpointState, EndpointWant, RouteWant
+from msgspec.structs import replace
+
+from spinyard.core.spec import Exec, Grpc, HttpGet, Probe, Sticky, TcpSocket
+from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Split
 from spinyard.proxy import bootstrap, translate, translate_routes
 from spinyard.proxy.translate_listener import gateway_of, listener
 
@@ -17,6 +19,11 @@ HTTP = Probe(
 )
 SHOP = RouteWant(cluster="shop", hosts=("shop.example",), path_prefix="/", probe=HTTP)
 API = RouteWant(cluster="api", hosts=("shop.example", "*"), path_prefix="/api/", timeout_seconds=2.5, http2=True)
+
+
+def split(**sticky: Any) -> dict[str, Any]:
+    shop = replace(SHOP, split=Split(cluster="shop-new", weight=500, probe=HTTP, sticky=Sticky(**sticky)))
+    return translate_routes.virtual_host("shop.example", {"shop.example": [shop]})
 
 
 def endpoint(port: int, **fields: Any) -> EndpointWant:
@@ -41,6 +48,11 @@ def cases() -> dict[str, dict[str, Any]]:
             ],
         ),
         "virtual_host": translate_routes.virtual_host("shop.example", {"shop.example": [SHOP, API], "*": [API]}),
+        "virtual_host_split": split(),
+        "virtual_host_split_header": split(header="x-user"),
+        "virtual_host_split_cookie": split(cookie="side"),
+        "virtual_host_split_new_cookie": split(cookie="side", no_key_old=False),
+        "virtual_host_split_address": split(client_address=True),
         "listener": listener(gateway_of("127.0.0.1:8080")),
         "listener_tls": listener(gateway_of("[::]:8443", "/tls/crt.pem", "/tls/key.pem")),
         "bootstrap": bootstrap.bootstrap(Path("/home/run/xds.sock"), Path("/home/run/envoy-admin.sock")),

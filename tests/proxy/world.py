@@ -48,6 +48,7 @@ class World:
         self.gateway = Gateway("127.0.0.1", self.port, certificate, key)
         self.envoys: list[subprocess.Popen[bytes]] = []
         self.backends: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports: dict[str, int] = {}
         self.provider = self.new_provider()
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20))
 
@@ -97,7 +98,7 @@ class World:
 
     async def start_backend(self, name: str, *options: str) -> int:
         """A process of its own; answers as `name`. Returns its port, when it listens."""
-        port = free_port()
+        port = self.ports[name] = free_port()
         script = Path(__file__).with_name("backend.py")
         command = [sys.executable, str(script), name, str(port), *options]
         self.backends[name] = subprocess.Popen(command)  # noqa: ASYNC220

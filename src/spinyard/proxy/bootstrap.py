@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spinyard.errors import SystemFailure
+from spinyard.proxy import latency
 from spinyard.proxy.translate import ADS, HTTP_OPTIONS, TYPES
 
 CONNECTIONS_MAX = 10_000
@@ -83,6 +84,9 @@ def bootstrap(xds_socket: Path, admin_socket: Path) -> dict[str, Any]:
             ]
         },
         "stats_flush_on_admin": True,
+        "stats_config": {
+            "histogram_bucket_settings": [{"match": {"suffix": ".upstream_rq_time"}, "buckets": latency.envoy_bounds()}]
+        },
     }
 
 

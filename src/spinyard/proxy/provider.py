@@ -320,6 +320,7 @@ class ProxyProvider:
         self._xds.publish(changes)
         self._holds.routes_published(self._xds.catalogue.wanted[ROUTES][translate_listener.ROUTES].version)
         self._note_versions()
+        self._let_go()
         self._poll.stir()
 
     def _cluster_changes(self, name: str) -> list[Change]:
@@ -405,9 +406,15 @@ class ProxyProvider:
             self._routes_dirty |= self._table.was_refused(refusal)
         elif confirmed is not None and confirmed.version == wanted.version and not self._routes_dirty:
             self._routes_dirty = self._table.was_confirmed()
-        if confirmed is not None and self._holds:
+        if self._routes_dirty:
+            self._flush_soon()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        confirmed = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
+        if self._holds and confirmed is not None:
             self._holds.routes_confirmed(confirmed.version)
-        if self._routes_dirty or self._dirty:
+        if any(name not in self._holds for name in self._dirty):
             self._flush_soon()
 
     # -- for the poll ----------------------------------------------------------------------------------------------

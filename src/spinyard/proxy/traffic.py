@@ -6,8 +6,8 @@ What counts as what (each seen with Envoy 1.40, tests/proxy/test_traffic.py):
   answers for the cluster: no instance, no connection, connection lost, timeout. A request whose client went away before
   the answer is in none of them, nor is one in a cluster that Envoy does not have.
 * An answer that breaks off in the middle counts by its status; a gRPC status is not looked at.
-* `upstream_rq_time` is of answers of instances only, in whole milliseconds, rounded down. Envoy brings a histogram up
-  to date when it is asked, but answers with what it was before: so it is asked twice.
+* `upstream_rq_time` is of answers of instances only, see latency.py for its bounds. Envoy brings a histogram up to
+  date when it is asked, but answers with what it was before: so it is asked twice.
 
 The epoch is the process at the other end of the socket: its pid and its start, so a restart between two calls is seen.
 """
@@ -23,6 +23,7 @@ import msgspec
 
 from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.ports.clock import Clock
+from spinyard.proxy import latency
 from spinyard.proxy.admin_call import AdminCall, CallFailed, admin_call
 
 CALL_TIMEOUT_SECONDS = 2.0
@@ -144,7 +145,7 @@ def _cluster(stats: _Stats, prefix: str) -> ClusterTraffic | None:
         requests=sum(count or 0 for count in by_class),
         failures=by_class[4] or 0,
         active=(active or 0) + stats.numbers.get(f"{prefix}pending_active", 0),
-        latency=tuple((bucket.upper_bound / 1000, bucket.cumulative) for bucket in buckets),
+        latency=tuple((latency.seconds(bucket.upper_bound), bucket.cumulative) for bucket in buckets),
     )
 
 

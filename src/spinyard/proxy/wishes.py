@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -51,6 +51,34 @@ class Wish:
     want: RouteWant | EndpointWant
     since: float
     versions: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+class Holds:
+    """Clusters that a route has left: what their endpoints become is held back until Envoy has the routes without them.
+    Else the old side could be drained while requests still go there, for routes and endpoints go on ways of their own.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, int] = {}
+
+    def hold(self, names: Iterable[str]) -> None:
+        self._versions.update(dict.fromkeys(names, 0))
+
+    def release(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._versions.pop(name, None)
+
+    def routes_published(self, version: int) -> None:
+        self._versions = {name: before or version for name, before in self._versions.items()}
+
+    def routes_confirmed(self, version: int) -> None:
+        self.release([name for name, needed in self._versions.items() if needed and version >= needed])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._versions
+
+    def __bool__(self) -> bool:
+        return bool(self._versions)
 
 
 def clusters_of(want: RouteWant | EndpointWant) -> tuple[str, ...]:
