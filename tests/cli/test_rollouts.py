@@ -103,6 +103,19 @@ def test_both_sides_show_success_with_its_interval_and_their_instances() -> None
     assert new.index("●") < old.index("●"), "the worse side stands further left"
 
 
+def test_the_instances_that_go_are_not_counted_any_more() -> None:
+    assert line_with(drawn(rollout("removing")), "  new ").endswith("going")
+    assert line_with(drawn(rollout("rolled_back")), "  new ").endswith("gone")
+    assert line_with(drawn(rollout("rolled_back")), "  old ").endswith("3/3")
+    assert line_with(drawn(rollout("succeeded")), "  old ").endswith("gone")
+    assert line_with(drawn(rollout("succeeded")), "  new ").endswith("1/2")
+
+
+def test_what_the_judge_says_itself_is_not_said_twice() -> None:
+    gate = GATES[0] | {"why": "not decided: needs about 40 more requests on the new side"}
+    assert sum("40 more" in line for line in drawn(rollout(gates=[gate], needs=""))) == 1
+
+
 def test_each_gate_says_its_verdict_and_what_it_still_needs() -> None:
     lines = drawn(rollout())
     gate = line_with(lines, "neither is refuted")

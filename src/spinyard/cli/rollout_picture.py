@@ -117,7 +117,7 @@ def _filled(weight: float) -> int:
 def _sides(view: RolloutView, strokes: Strokes, width: int) -> Iterator[Line]:
     sides = (("old", view.old), ("new", view.new))
     floor = _floor([side for _, side in sides])
-    rows = [_HEADERS, *(_row(name, side, floor, strokes) for name, side in sides)]
+    rows = [_HEADERS, *(_row(name, side, view.instances_of(side), floor, strokes) for name, side in sides)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(_HEADERS))]
     kept = _kept(widths, width)
     for index, row in enumerate(rows):
@@ -133,7 +133,7 @@ def _kept(widths: Sequence[int], width: int) -> list[int]:
     return kept
 
 
-def _row(name: str, side: Side, floor: float, strokes: Strokes) -> tuple[str, ...]:
+def _row(name: str, side: Side, instances: str, floor: float, strokes: Strokes) -> tuple[str, ...]:
     has_interval = side.low is not None and side.high is not None
     return (
         name,
@@ -145,7 +145,7 @@ def _row(name: str, side: Side, floor: float, strokes: Strokes) -> tuple[str, ..
         _latency(side.p50),
         _latency(side.p95),
         _latency(side.p99),
-        f"{side.ready}/{side.alive}",
+        instances,
     )
 
 
@@ -177,12 +177,18 @@ def _gates(gates: Sequence[Gate], width: int) -> Iterator[Line]:
     wide = max(len(gate.name) for gate in gates)
     for gate in gates:
         lead = f"  {gate.name:<{wide}}  {gate.verdict:<12}  "
-        needs = f"; needs about {counted(gate.needs, 'more request')} on the new side" if gate.needs else ""
-        first, *rest = _wrapped(lead, gate.why + needs, width, "")
+        first, *rest = _wrapped(lead, gate.why + _needs(gate), width, "")
         text = first[0][0].removeprefix(lead)
         head: Span = (f"  {gate.name:<{wide}}  ", "")
         yield (head, (f"{gate.verdict:<12}  ", _VERDICTS.get(gate.verdict, BUSY)), (text, ""))
         yield from rest
+
+
+def _needs(gate: Gate) -> str:
+    """The judge says it in its own words already."""
+    if not gate.needs or "more request" in gate.why:
+        return ""
+    return f"; needs about {counted(gate.needs, 'more request')} on the new side"
 
 
 def _last(view: RolloutView, width: int) -> Iterator[Line]:

@@ -82,6 +82,13 @@ class RolloutView:
     def has_ended(self) -> bool:
         return self.state in ENDED
 
+    def instances_of(self, side: Side) -> str:
+        """In traffic, of those alive. The engine counts neither side's any more once the state says that it goes."""
+        leaving = self.new if self.state in ("removing", ROLLED_BACK) else self.old
+        if self.state not in ("promoting", SUCCEEDED, "removing", ROLLED_BACK) or side is not leaving:
+            return f"{side.ready}/{side.alive}"
+        return "gone" if self.has_ended else "going"
+
     @property
     def last_words(self) -> str:
         """What the present step waits for, or how it ended."""
@@ -91,6 +98,8 @@ class RolloutView:
             return f"rolled back: {self.stopped or self.why or 'no reason given'}"
         if self.stopped:
             return f"going back: {self.stopped}" + (f"; waits for {self.needs}" if self.needs else "")
+        if self.is_paused or self.needs.startswith("held "):
+            return self.needs or "it is paused"
         return f"waits for {self.needs}" if self.needs and self.needs != "nothing" else self.why or "goes on"
 
 
@@ -132,7 +141,7 @@ def rate_text(share: float | None) -> str:
     """Never rounded to 100 %: that is said only of all."""
     if share is None:
         return "-"
-    if share >= 1.0:
+    if share > 1.0 - 1e-9:
         return "100 %"
     return f"{math.floor(share * 1000) / 10:.1f} %"
 
@@ -147,7 +156,7 @@ def _steps(spec: Json, status: Json) -> tuple[Step, ...]:
 
 def _step(asked: Json, left: Json) -> Step:
     pause = asked.get("pause")
-    words = "until promoted" if pause is True else duration(float(pause)) if isinstance(pause, int | float) else ""
+    words = "until promoted" if pause is True else _pause_text(pause) if isinstance(pause, int | float) else ""
     begun, ended = epoch_of(left.get("begunAt")), epoch_of(left.get("leftAt"))
     return Step(
         weight=float(asked.get("weight") or 0),
@@ -156,6 +165,10 @@ def _step(asked: Json, left: Json) -> Step:
         why=_line(left.get("why")),
         took_seconds=ended - begun if begun is not None and ended is not None else None,
     )
+
+
+def _pause_text(seconds: float) -> str:
+    return f"{seconds:g}s" if seconds < 120 else duration(seconds)
 
 
 def _side(found: object) -> Side:
