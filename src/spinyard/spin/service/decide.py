@@ -9,6 +9,7 @@ from typing import assert_never
 import msgspec
 
 from spinyard.core.actions import Action, Ensure
+from spinyard.core.ids import Digest
 from spinyard.core.machine import Machine
 from spinyard.core.observed import (
     Absent,
@@ -25,7 +26,8 @@ from spinyard.core.plan import EventDraft, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import DirectoryScope, Kind, Probe, ServiceSpec, TcpSocket, TemplateSpec
 from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
-from spinyard.spin.service.new_side import directory_names, split_of, told
+from spinyard.spin.gate import gate_looks, with_trials_returned
+from spinyard.spin.service.new_side import directory_names, new_crew, split_of, told
 from spinyard.spin.service.roll import delete_all, roll
 from spinyard.spin.service.sides import checked_digests, remembered_sides, sides_of
 from spinyard.spin.service.snapshot import ALIVE, ServiceSnapshot, fleet_of, resource_row, set_condition
@@ -310,7 +312,8 @@ def looks(s: ServiceSnapshot) -> tuple[Look, ...]:
     out += [LookResource(provider, key) for key, provider in keys.items() if key in known]
     if ServiceState(s.row.state) is ServiceState.PENDING:
         out += [LookObject(d.kind, s.row.namespace, d.name) for d in dict.fromkeys(s.spec.depends_on)]
-    return tuple(out)
+    digests = [crew.digest for crew in new_crew(s)]
+    return (*out, *gate_looks(s.row, s.target, s.spec.template_digest, Digest(s.status.good), *digests))
 
 
 class ServiceDomain:
@@ -326,7 +329,7 @@ class ServiceDomain:
         return looks(self._snapshot(row, Seen(), now))
 
     def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
-        return decide(self._snapshot(row, seen, now))
+        return with_trials_returned(decide(self._snapshot(row, seen, now)), row, seen)
 
     def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> ServiceSnapshot:
         assert isinstance(row.spec, ServiceSpec)

@@ -17,6 +17,7 @@ from spinyard.core.spec import WEIGHT_ALL, DirectoryScope, RolloutPart
 from spinyard.core.want import RouteWant, Split
 from spinyard.spin.crash_loop import Loop
 from spinyard.spin.service.crew import Crew, crash_loop, create, next_slot, scaled_in, to_start, up_states
+from spinyard.spin.service.gates import allowed
 from spinyard.spin.service.sides import Sides
 from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot
 from spinyard.spin.service.status import ServiceStatus, Shown, decode_service_status
@@ -51,13 +52,14 @@ def keep_new_side(s: ServiceSnapshot, sides: Sides) -> NewSide:
     waits: list[float] = []
     shown = shown_of(s, wanted, sides.new)
     if s.part is not None:
-        crew = Crew(s.part.template_digest, s.cluster_of(s.part.side), s.part.replicas)
+        [crew] = new_crew(s)
         loop = crash_loop(s, crew.digest, crew.replicas)
         shown = msgspec.structs.replace(shown, failing=failing(s, s.part, loop))
         events = crash_event(s, s.part, loop)
         waits += [loop.until - s.now] if s.now < loop.until else []
         first = next_slot(s)
         number = to_start(s, crew, sides.new, loop, crew.replicas) if not lacks(s, s.part) else 0
+        number = allowed(s, crew, sides.new, number)
         made = tuple(create(s, crew, first + index) for index in range(number))
         gone += scaled_in(s, crew, sides.new)
         status = msgspec.structs.replace(status, spawned=first + number) if made else status
@@ -66,6 +68,12 @@ def keep_new_side(s: ServiceSnapshot, sides: Sides) -> NewSide:
     status = msgspec.structs.replace(status, shown=shown)
     words = f"; {wanted.rollout_name} at {wanted.weight * 100 / WEIGHT_ALL:g} %"
     return NewSide(status, made + gone, events, min(waits) if waits else None, words)
+
+
+def new_crew(s: ServiceSnapshot) -> tuple[Crew, ...]:
+    """One, or none without a part."""
+    part = s.part
+    return () if part is None else (Crew(part.template_digest, s.cluster_of(part.side), part.replicas),)
 
 
 # -- what it needs -----------------------------------------------------------------------------------------------------

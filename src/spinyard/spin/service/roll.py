@@ -14,8 +14,10 @@ import msgspec
 from spinyard.core.observed import ChildBrief
 from spinyard.core.plan import ChildChange, DeleteChild, EventDraft, Plan
 from spinyard.spin.crash_loop import Loop
+from spinyard.spin.gate import as_trials
 from spinyard.spin.service.crew import Crew, crash_loop, create, next_slot, scaled_in, to_start, up_states
-from spinyard.spin.service.new_side import keep_new_side
+from spinyard.spin.service.gates import allowed, gated
+from spinyard.spin.service.new_side import keep_new_side, new_crew
 from spinyard.spin.service.sides import sides_of
 from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot, set_condition
 from spinyard.spin.service.status import ServiceState, ServiceStatus
@@ -36,19 +38,23 @@ def roll(s: ServiceSnapshot, state: ServiceState) -> Plan:
     creations, status = missing(s, fleet, loop, status)
     status, events = describe(s, fleet, loop, status)
     new = keep_new_side(replace(s, status=status), sides)
-    events = given_up + events + new.events
     after, why, reason = verdict(s, fleet, loop)
     changed = bool(creations or deletions or new.children)
     waits = [wait for wait in (next_look(s, fleet, loop, changed=changed), new.wake_in) if wait is not None]
-    return s.plan(
+    crews = ((Crew(s.target, s.cluster, s.spec.replicas), fleet), *((crew, sides.new) for crew in new_crew(s)))
+    gates = gated(s, crews, new.status, creations + new.children)
+    waits += gates.waits
+    after, why, reason = gates.verdict(after, why + new.words, reason)
+    plan = s.plan(
         after,
-        why + new.words,
+        why,
         reason,
-        new.status,
+        gates.status,
         wake_in=min(waits) if waits else None,
         children=creations + deletions + new.children,
-        events=events,
+        events=given_up + events + new.events + gates.events,
     )
+    return as_trials(plan, *gates.gates)
 
 
 def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[EventDraft, ...]]:
@@ -88,7 +94,7 @@ def missing(
     # Without surge a place opens only when an old one is on its way out.
     room = s.spec.replicas + s.spec.update.max_surge - fleet.count(ALIVE)
     crew = Crew(s.target, s.cluster, s.spec.replicas)
-    first, wanted = next_slot(s), to_start(s, crew, fleet, loop, room)
+    first, wanted = next_slot(s), allowed(s, crew, fleet, to_start(s, crew, fleet, loop, room))
     if not wanted:
         return (), status
     children = tuple(create(s, crew, first + index) for index in range(wanted))

@@ -76,6 +76,13 @@ class Cut(msgspec.Struct, frozen=True):
     left: Left
 
 
+class Owed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Starts that are still due to what a person asked for; under a hold only these are made."""
+
+    wish: str = ""
+    count: int = 0
+
+
 class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """`target`: the template being rolled to, with the restart mark. `good`: the last one that was fully available, to
     which a failed roll goes back. `given_up`: the target that did not get ready. `spawned`: children ever created; it
@@ -109,6 +116,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """the restart that `first_slot` stands for"""
     last_error: str = ""
     last_error_class: str = ""
+    owed: dict[str, Owed] = {}
+    """by template: of the present one, and of a running Rollout's"""
     conditions: tuple[Condition, ...] = ()
     stuck: bool = False
     attempts: int = 0
