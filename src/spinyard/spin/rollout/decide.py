@@ -183,6 +183,10 @@ def preparing(s: RolloutSnapshot) -> Plan:
     wanted, ready = s.instances(s.step.weight), s.shown.ready
     status = s.asking(s.status, replicas=wanted)
     if s.held_part == s.part(s.status) and s.status.replicas == wanted and ready >= wanted:
+        if not may_rise(s):
+            why = "it is paused" if s.held is None or s.row.paused else s.held.words
+            status = msgspec.structs.replace(status, progressed_at=s.now, needs=why)
+            return s.plan(RolloutState.PREPARING, why, "Paused", status, wake_in=LOOK_SECONDS)
         status = s.asking(status, weight=s.step.weight)
         why = f"{ready} instances are up: {percent(s.step.weight)} of the requests"
         status = msgspec.structs.replace(status, reading=None, step_reading=None, needs="the data plane's confirmation")
@@ -198,6 +202,12 @@ def preparing(s: RolloutSnapshot) -> Plan:
         status, needs=f"{max(0, wanted - ready)} more instances of the new version in traffic"
     )
     return s.plan(RolloutState.PREPARING, why, "Preparing", status, wake_in=LOOK_SECONDS)
+
+
+def may_rise(s: RolloutSnapshot) -> bool:
+    """What a person let pass before it was held goes on; what is paused does not."""
+    promoted = s.spec.promoted_fully or s.spec.promoted >= max(1, s.status.step)
+    return not s.row.paused and (s.held is None or promoted)
 
 
 def shifting(s: RolloutSnapshot) -> Plan:
@@ -365,7 +375,8 @@ def retreating(s: RolloutSnapshot) -> Plan:
     new = traffic.clusters.get(s.new_cluster, ClusterTraffic())
     now = Reading(traffic.epoch, traffic.at, status.weight_serial, ClusterTraffic(), new)
     before = status.still
-    if before is not None and before.epoch == now.epoch and is_still(before.new, new):
+    # Of a clock that went back nothing is told but anew.
+    if before is not None and before.epoch == now.epoch and before.at <= now.at and is_still(before.new, new):
         if now.at - before.at >= STILL_SECONDS:
             return remove(s, status, "0 % is confirmed, and nothing more arrived at the new version")
         now = before

@@ -15,7 +15,7 @@ import msgspec
 
 from spinyard.core.holds import scopes_over
 from spinyard.core.ids import ResourceKey
-from spinyard.core.observed import Children, LookChildren, Seen
+from spinyard.core.observed import Children, ClusterTraffic, LookChildren, LookTraffic, Seen, Traffic
 from spinyard.core.plan import CreateChild, DeleteChild, EndRollout, Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutPart, RolloutSpec, ServiceSpec
@@ -61,7 +61,7 @@ class RolloutChecks:
             return
         before, after = decode_rollout_status(row.status), decode_rollout_status(plan.status)
         held = self._is_held(plane, row, row.spec)
-        self._folded(row, row.spec, before, after)
+        self._folded(row, row.spec, seen, before, after)
         if after.weight > before.weight:
             self._rises(row, row.spec, before, after, held=held)
         if row.state == "pending" and plan.state == "preparing" and (held or row.paused):
@@ -182,14 +182,19 @@ class RolloutChecks:
 
     # -- evidence ------------------------------------------------------------------------------------------------------
 
-    def _folded(self, row: ObjectRow, spec: RolloutSpec, before: RolloutStatus, after: RolloutStatus) -> None:
+    def _folded(
+        self, row: ObjectRow, spec: RolloutSpec, seen: Seen, before: RolloutStatus, after: RolloutStatus
+    ) -> None:
         """One stretch of one epoch at the weight that was in force from its begin to its end, of true counters."""
         nothing = Evidence(spec.strategy.analysis.margin)
         was, now = before.evidence or nothing, after.evidence or nothing
         old, new = now.old - was.old, now.new - was.new
         if not (old.requests or new.requests or old.failures or new.failures):
             return
-        first, last = before.reading, after.reading
+        first = before.reading
+        last = next(
+            (_reading(look, answer) for look, answer in seen.answers.items() if isinstance(answer, Traffic)), None
+        )
         if first is None or last is None or first.epoch != last.epoch:
             return self._broken("counters of two epochs were compared", row.name)
         self._sim.reached("folded")
@@ -199,8 +204,8 @@ class RolloutChecks:
         if not (since.honest and until.honest):
             return self._broken("counters that make no sense became evidence", f"{row.name}: {old} and {new}")
         weights = self._sim.traffic.weight_during(spec.service_uid, since.at, until.at)
-        if weights is not None and weights != {after.weight}:
-            self._broken("evidence over another weight", f"{row.name}: {sorted(weights)}, not {after.weight}")
+        if weights is not None and weights != {before.weight}:
+            self._broken("evidence over another weight", f"{row.name}: {sorted(weights)}, not {before.weight}")
         if (old.requests, new.requests) != (
             last.old.requests - first.old.requests,
             last.new.requests - first.new.requests,
@@ -401,3 +406,9 @@ class RolloutChecks:
 
     def _broken(self, what: str, detail: str) -> None:
         self._sim.broken(what, detail)
+
+
+def _reading(look: object, traffic: Traffic) -> Reading:
+    assert isinstance(look, LookTraffic)
+    old, new = (traffic.clusters.get(name, ClusterTraffic()) for name in look.clusters)
+    return Reading(traffic.epoch, traffic.at, 0, old, new)
