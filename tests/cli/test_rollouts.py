@@ -335,3 +335,19 @@ def test_apply_says_that_a_rollout_began_and_how_to_watch_it(run: Run, stub: Stu
     stub.answers[("POST", "/v1/apply")] = (200, {"results": [result]})
     lines = run("apply", "-f", manifest).out.splitlines()
     assert lines == ["service/web configured", "  rollout web-k2 started; watch it: spinyard get rollout web-k2 -w"]
+
+
+def test_abort_of_one_that_is_back_says_so(run: Run, stub: Stub) -> None:
+    stub.answers[("POST", f"{ONE}/abort")] = (200, rollout("rolled_back"))
+    assert run("rollout", "abort", "web").out == "rollout/web-k2 has gone back already (rolled_back)\n"
+
+
+def test_where_none_runs_the_ended_ones_are_pointed_at(run: Run) -> None:
+    assert "spinyard get rollouts --finished" in run("get", "rollouts").out
+
+
+def test_wide_has_both_templates_before_the_words(run: Run, stub: Stub) -> None:
+    stub.add(rollout())
+    head, row = run("get", "rollouts", "-o", "wide").out.splitlines()
+    assert re.split(r" {3,}", head)[-4:] == ["FROM", "TO", "UID", "NOW"]
+    assert re.split(r" {3,}", row)[-4:-2] == ["sha256:aaaa", "sha256:bbbb"]

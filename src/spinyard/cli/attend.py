@@ -129,7 +129,7 @@ class _Arrival:
                 item = self._items[uid] = self._look(item)
                 self._verdicts[uid] = verdict(item)
             decided = self._verdicts[uid]
-            word = {Verdict.DONE: _done_word(item), Verdict.FAILED: "failed"}.get(decided, "")
+            word = {Verdict.DONE: _done_word(item), Verdict.FAILED: _failed_word(item)}.get(decided, "")
             groups.append(
                 Group(item, spins_of(self._client, item) if item["kind"] in ("Service", "WarmPool") else (), word)
             )
@@ -154,6 +154,9 @@ class _Arrival:
 
 
 def _done_word(item: Json) -> str:
-    return {"Job": "succeeded", "Template": "stored", "WarmPool": "warm", "Claim": "ready"}.get(
-        str(item["kind"]), "available"
-    )
+    words = {"Job": "succeeded", "Rollout": "succeeded", "Template": "stored", "WarmPool": "warm", "Claim": "ready"}
+    return words.get(str(item["kind"]), "available")
+
+
+def _failed_word(item: Json) -> str:
+    return state_of(item) if item["kind"] == "Rollout" else "failed"

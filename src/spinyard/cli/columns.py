@@ -127,6 +127,8 @@ _STATE: Final[Column] = ("STATE", lambda item, _now: state_of(item))
 _AGE: Final[Column] = ("AGE", lambda item, now: age(dig(item, "metadata", "creationTimestamp"), now))
 _WHY: Final[Column] = ("REASON", lambda item, _now: why(item))
 
+_NOW: Final[Column] = ("NOW", lambda item, now: rollout_view(item, now).last_words)
+
 _NARROW: Final[Mapping[str, Sequence[Column]]] = {
     "Service": (
         _NAME,
@@ -144,7 +146,7 @@ _NARROW: Final[Mapping[str, Sequence[Column]]] = {
         ("OLD", _success("old")),
         ("NEW", _success("new")),
         _AGE,
-        ("NOW", lambda item, now: rollout_view(item, now).last_words),
+        _NOW,
     ),
     "Spin": (_NAME, _STATE, ("SERVICE", _owner), _AGE, _WHY),
     "WarmPool": (
@@ -177,6 +179,7 @@ _WIDE: Final[Mapping[str, Sequence[Column]]] = {
         ("FROM", _text("spec", "oldTemplateDigest")),
         ("TO", _text("spec", "templateDigest")),
         ("UID", _text("metadata", "uid")),
+        _NOW,
     ),
     "Job": (("OWNER", _text("spec", "owner")), ("UID", _text("metadata", "uid")), _WHY),
     "WarmPool": (
@@ -193,7 +196,7 @@ _WIDE: Final[Mapping[str, Sequence[Column]]] = {
 def _columns(kind: str, wide: bool, all_namespaces: bool) -> list[Column]:
     columns = list(_NARROW[kind])
     if wide:
-        columns = [column for column in columns if column is not _WHY] + list(_WIDE[kind])
+        columns = [column for column in columns if column not in (_WHY, _NOW)] + list(_WIDE[kind])
     if all_namespaces:
         columns.insert(0, ("NAMESPACE", _text("metadata", "namespace")))
     return columns

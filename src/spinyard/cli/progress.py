@@ -5,6 +5,7 @@ Progress goes to stderr, results to stdout.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,13 +106,17 @@ class _Lines:
             self._say("note", scene.note)
         for group in scene.groups:
             count = f" {ready_count(group.item)} ready" if group.item.get("kind") == "Service" else ""
-            self._say(title_of(group.item), f"{title_of(group.item)}: {word_of(group)}{count}{_because(group.item)}")
+            text = f"{title_of(group.item)}: {word_of(group)}{count}{_because(group.item)}"
+            # The figures of a rollout move all the time.
+            news = re.sub(r"[0-9.,]+", "#", text) if group.item.get("kind") == "Rollout" else text
+            self._say(title_of(group.item), text, news)
             for spin in group.spins:
                 self._say(title_of(spin), f"  {title_of(spin)}: {state_of(spin)}{_because(spin)}")
 
-    def _say(self, key: str, text: str) -> None:
-        if self.said.get(key) != text:
-            self.said[key] = text
+    def _say(self, key: str, text: str, news: str = "") -> None:
+        news = news or text
+        if self.said.get(key) != news:
+            self.said[key] = news
             elapsed = SystemClock().monotonic() - self.started_at
             print(f"{elapsed:6.1f}s  {text}", file=sys.stderr, flush=True)
 

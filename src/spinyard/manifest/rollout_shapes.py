@@ -87,7 +87,8 @@ class RolloutShape(Shape):
         default=None, description="What decides the version of a request; default: each request on its own."
     )
     ready_deadline: Annotated[Duration, Field(ge=0.1, le=86400)] = Field(
-        default=_STRATEGY.ready_deadline_seconds, description="Time for the new instances of a step to be in traffic."
+        default=_STRATEGY.ready_deadline_seconds,
+        description="It goes back when not one more new instance is in traffic for so long.",
     )
     soak: Duration | None = Field(
         default=None,

@@ -120,6 +120,8 @@ def _show(items: Sequence[Json], output: str, all_namespaces: bool, kinds: Seque
         return
     if not items:
         print(f"no {' or '.join(kind.lower() + 's' for kind in kinds)} {where}")
+        if kinds == ("Rollout",):
+            print("those that have ended: spinyard get rollouts --finished")
         return
     now = SystemClock().now()
     shown = 0

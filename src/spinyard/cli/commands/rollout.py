@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import print_data, reference, state_of
+from spinyard.cli.rollout_view import ROLLED_BACK
 from spinyard.cli.table import hanging, print_table
 from spinyard.cli.words import BUSY, counted, duration, paint
 from spinyard.client import Client
@@ -65,6 +66,8 @@ def rollout(
         print(hanging(f"{reference(item)} ", str(answer.get("message") or answer.get("did") or "")))
     else:
         done = "is past all its steps" if full else _DONE[verb]
+        if state_of(item) == ROLLED_BACK:
+            done = "has gone back already"
         print(f"{reference(item)} {done} ({state_of(item)})")
     return Exit.OK
 

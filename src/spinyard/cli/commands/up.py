@@ -17,6 +17,7 @@ from spinyard.cli.output import dig, list_of, print_data
 from spinyard.cli.settings_file import load_settings
 from spinyard.cli.start import Started, ensure_running
 from spinyard.cli.words import seconds_of
+from spinyard.client import Client
 
 Json = dict[str, Any]
 
@@ -45,6 +46,7 @@ def up(
         if common.is_data:
             print_data(list_of(items), common.output)
         return Exit.OK
+    items += [_rollout(client, one) for one in results if one.get("rollout")]
     outcome = until_available(client, items, timeout_seconds=seconds, quiet=common.is_data)
     if common.is_data:
         print_data(list_of([*outcome.done, *outcome.failed, *outcome.late]), common.output)
@@ -52,6 +54,11 @@ def up(
         print_addresses(outcome.done, started.server.gateway)
     raise_if_not(outcome, timeout)
     return Exit.OK
+
+
+def _rollout(client: Client, one: Json) -> Json:
+    """Its Service is available all the time; what was applied is there when the rollout has succeeded."""
+    return client.get("Rollout", one["object"]["metadata"]["namespace"], str(one["rollout"]), finished=True)
 
 
 def print_addresses(items: Sequence[Json], gateway: str) -> None:
