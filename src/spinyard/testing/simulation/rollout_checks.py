@@ -8,14 +8,15 @@ asked of it is a zombie's doing: as long as that is in force, nothing is conclud
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from spinyard.core.holds import scopes_over
-from spinyard.core.ids import ResourceKey
-from spinyard.core.observed import Children, ClusterTraffic, LookChildren, LookTraffic, Seen, Traffic
+from spinyard.core.ids import ResourceKey, Uid
+from spinyard.core.observed import Children, ClusterTraffic, LookChildren, LookPeer, LookTraffic, Peer, Seen, Traffic
 from spinyard.core.plan import CreateChild, DeleteChild, EndRollout, Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutPart, RolloutSpec, ServiceSpec
@@ -23,6 +24,7 @@ from spinyard.core.verdict import Evidence, Verdict, judge
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
 from spinyard.ports.store import Commit, CommitResult, Committed
 from spinyard.spin.rollout.status import Reading, RolloutStatus, decode_rollout_status
+from spinyard.spin.service.status import decode_service_status
 from spinyard.testing.simulation.parts import ObjectFacts
 from spinyard.testing.simulation.stage import Stage
 
@@ -64,6 +66,7 @@ class RolloutChecks:
         self._folded(row, row.spec, seen, before, after)
         if after.weight > before.weight:
             self._rises(row, row.spec, before, after, held=held)
+            self._has_instances(row, row.spec, seen, after)
         if row.state == "pending" and plan.state == "preparing" and (held or row.paused):
             self._broken("began although it is held or paused", row.name)
         if row.state == "judging" and plan.state in ("preparing", "promoting"):
@@ -99,6 +102,18 @@ class RolloutChecks:
             self._broken("the weight rises above that of its step", name)
         if after.step and not spec.promoted_fully and (not after.steps or after.steps[-1].how == "failed"):
             self._broken("the weight rises and no step was left", name)
+
+    def _has_instances(self, row: ObjectRow, spec: RolloutSpec, seen: Seen, after: RolloutStatus) -> None:
+        """By what the Service said of them."""
+        peer = seen.answers.get(LookPeer(Uid(spec.service_uid)))
+        if not isinstance(peer, Peer) or not isinstance(peer.spec, ServiceSpec):
+            return self._broken("the weight rises, and nobody looked at the Service", row.name)
+        share = 1.0 if spec.strategy.blue_green else after.weight / WEIGHT_ALL
+        wanted = max(1, math.ceil(peer.spec.replicas * share - 1e-9))
+        shown = decode_service_status(peer.status).shown
+        if shown is None or shown.ready < wanted or shown.rollout_uid != row.uid:
+            ready = shown.ready if shown is not None else 0
+            self._broken("the weight rises before there are instances", f"{row.name}: {ready} of {wanted}")
 
     def _leaves_a_step(
         self, row: ObjectRow, spec: RolloutSpec, before: RolloutStatus, after: RolloutStatus, *, held: bool

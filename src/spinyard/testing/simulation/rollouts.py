@@ -43,7 +43,7 @@ SORTS = ("good", "good", "good", "good", "bad", "bad", "slow", "never", "exit", 
 def strategy(chance: Chance) -> RolloutStrategy:
     soak = chance.choose((0.0, 0.0, 2.0, 6.0))
     steps: tuple[RolloutStep, ...] = (RolloutStep(WEIGHT_ALL, wait=chance.happens(0.2)),)
-    blue_green = chance.happens(0.25)
+    blue_green = chance.happens(0.2)
     if not blue_green:
         weights = sorted({100 + chance.below(8_000) for _ in range(1 + chance.below(3))})
         holds = (0.0, 0.0, 1.0, 5.0)
@@ -59,7 +59,7 @@ def strategy(chance: Chance) -> RolloutStrategy:
         blue_green=blue_green,
         steps=steps,
         analysis=Analysis(
-            enabled=chance.happens(0.8),
+            enabled=chance.happens(0.88),
             margin=chance.choose((0.05, 0.1)),
             alpha=chance.choose((0.05, 0.01)),
             latency=latency,
@@ -150,7 +150,7 @@ class RolloutUsers:
         )
         applied = self._apply(name, spec, made)
         uid = applied.stored.row.uid
-        self._sim.traffic.rates[uid] = chance.choose((0.0, 40.0, 120.0, 200.0))
+        self._sim.traffic.rates[uid] = chance.choose((0.0, 100.0, 200.0, 200.0, 300.0))
 
     def _change(self, step: Step, chance: Chance) -> None:
         services = [stored for stored in self._services() if stored.row.delete_at is None]

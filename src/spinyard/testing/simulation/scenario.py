@@ -177,8 +177,8 @@ def with_rollouts(
     rates += tuple((name, chance.fraction() ** 2 * most) for name, most in ROLLOUT_RATES if chance.happens(0.5 * calm))
     for who in range(1 + (chance.fraction() < 0.25)):
         steps.append(Step(chance.between(0.0, 1.0), "rolled", who, chance.fraction()))
-        steps.append(Step(chance.between(6.0, 15.0), "rollout", who, chance.fraction()))
-    kinds = [kind for kind in ROLLOUT_USER if chance.happens(0.4)] + ["rollout", "rolled"]
+        steps.append(Step(chance.between(4.0, 9.0), "rollout", who, chance.fraction()))
+    kinds = [kind for kind in ROLLOUT_USER if chance.happens(0.3)] + ["rollout", "rolled"]
     steps += [
         Step(chance.between(5.0, seconds), chance.choose(kinds), chance.below(8), chance.fraction())
         for _ in range(3 + chance.below(12))
