@@ -65,9 +65,9 @@ def up(s: Snapshot) -> Plan:
     if not s.spec.cluster:
         return rest(s, "up", "Ready", status_unknown=unknown, status=status)
     serving = s.row.state == State.SERVING
-    exec_probe = exec_readiness(s)
-    if exec_probe is not None:
-        wanted = wanted_state(s, s.probe(exec_probe).answer)
+    own_probe = own_readiness(s)
+    if own_probe is not None:
+        wanted = wanted_state(s, s.probe(own_probe).answer)
     else:
         wanted = EndpointState.ACTIVE
     match s.endpoint:
@@ -174,9 +174,10 @@ def liveness_look(s: Snapshot) -> LookWatch | None:
     return None if probe is None else LookWatch(LIVENESS, s.process_key, LOOPBACK, s.ports, probe)
 
 
-def exec_readiness(s: Snapshot) -> LookWatch | None:
-    """HTTP, TCP and gRPC readiness of what serves is the data plane's own health check; exec it cannot do."""
+def own_readiness(s: Snapshot) -> LookWatch | None:
+    """HTTP, TCP and gRPC readiness of what serves is the data plane's own health check; exec it cannot do. A claimed
+    member is the only one under its host name: to check it there would only make a claim wait for the first check."""
     probe = s.template.readiness_probe
-    if probe is None or probe.exec is None or not s.spec.cluster:
+    if probe is None or not s.spec.cluster or (probe.exec is None and s.spec.claim is None):
         return None
     return LookWatch(READINESS, s.process_key, LOOPBACK, s.ports, probe)
