@@ -61,7 +61,8 @@ def status_json(found: ObjectView, gateway: str = "") -> Json:
     if isinstance(row.spec, ClaimSpec):
         own = {**own, **_claim_json(found, row.spec, gateway)}
     if isinstance(row.spec, RolloutSpec):
-        own = {**rollout_json(row.spec, row.status), "observedGeneration": own.get("observedGeneration", 0)}
+        shown = rollout_json(row.spec, row.status, is_over=found.is_finished)
+        own = {**shown, "observedGeneration": own.get("observedGeneration", 0)}
     if found.rollout is not None:
         own["rollout"] = rollout_brief_json(found.rollout)
     shown = {

@@ -9,7 +9,7 @@ import msgspec
 from spinyard.api.camel import camel
 from spinyard.core.spec import WEIGHT_ALL, RolloutSpec, RolloutStrategy
 from spinyard.core.verdict import Evidence, judge
-from spinyard.manifest.rollout_render import strategy_fields
+from spinyard.manifest.rollout_render import strategy_fields, weight_percent
 from spinyard.ports.store import StoredObject
 from spinyard.spin.rollout.status import RolloutStatus, decode_rollout_status
 from spinyard.usecases.rollout_plan import RolloutForecast
@@ -17,7 +17,7 @@ from spinyard.usecases.rollout_plan import RolloutForecast
 Json = dict[str, Any]
 
 
-def rollout_json(spec: RolloutSpec, blob: bytes) -> Json:
+def rollout_json(spec: RolloutSpec, blob: bytes, *, is_over: bool = False) -> Json:
     """What a person reads. Counters as they were read, and what else is for the next pass, are left out. `step` is the
     index into the strategy's steps; `steps`: those that were left."""
     status = _decoded(blob)
@@ -34,7 +34,7 @@ def rollout_json(spec: RolloutSpec, blob: bytes) -> Json:
         "new": camel(msgspec.to_builtins(status.new)),
         "gates": camel(msgspec.to_builtins(status.gates)),
         "evidence": _evidence_json(status.evidence, spec.strategy.analysis.alpha),
-        "needs": status.needs,
+        "needs": "" if is_over else status.needs,
         "steps": camel(msgspec.to_builtins(status.steps)),
         "stopped": status.stopped,
         "stoppedReason": status.stopped_reason,
@@ -60,7 +60,7 @@ def forecast_json(found: RolloutForecast) -> Json:
     planned = found.planned
     steps = [
         {
-            "weight": step.weight * 100 / WEIGHT_ALL,
+            "weight": weight_percent(step.weight),
             "instances": step.instances,
             "holdSeconds": step.hold_seconds,
             "waitsForPromotion": step.waits_for_person,

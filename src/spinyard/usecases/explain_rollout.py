@@ -89,7 +89,7 @@ def evidence(found: StoredObject) -> Iterator[Line]:
     where = (
         f"step {step} of {steps}: {_percent(status.shown_weight)} of the requests go to {spec.template_digest}{asked}"
     )
-    yield "rollout", where + (f"; needs {status.needs}" if status.needs else ""), None
+    yield "rollout", where + (f"; needs {status.needs}" if status.needs and found.finished_at is None else ""), None
     for gate in status.gates:
         yield "gate", gate_text(gate), None
     if status.evidence is not None:

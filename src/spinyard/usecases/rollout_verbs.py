@@ -97,7 +97,7 @@ def rollback(tx: Transaction, namespace: str, name: str, caller: Caller) -> Roll
         stored = abort(tx, namespace, found.row.name, Caller(caller.actor), why=f"rolled back by {caller.actor}")
         return RolledBack("aborted", stored, f"{found.row.name} was running: it is aborted, and goes back to 0 %.")
     if found.row.state != RolloutState.SUCCEEDED:
-        raise _is_over(found, "rollback")
+        raise _is_over(found, "roll back")
     spec = rollout_spec(found)
     service = _service_of(tx, found, spec.template_digest)
     before = service.row.spec
