@@ -9,7 +9,7 @@ What counts as what (each seen with Envoy 1.40, tests/proxy/test_traffic.py):
 * `upstream_rq_time` is of answers of instances only, see latency.py for its bounds. Envoy brings a histogram up to
   date when it is asked, but answers with what it was before: so it is asked twice.
 
-The epoch is the process at the other end of the socket: its pid and its start, so a restart between two calls is seen.
+The epoch is the process at the other end of the socket (envoy_process.py): a restart between two calls is seen.
 """
 
 from __future__ import annotations
@@ -25,25 +25,29 @@ from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.ports.clock import Clock
 from spinyard.proxy import latency
 from spinyard.proxy.admin_call import AdminCall, CallFailed, admin_call
+from spinyard.proxy.envoy_process import look_at
 
 CALL_TIMEOUT_SECONDS = 2.0
 BODY_BYTES_MAX = 8 << 20
 CLUSTERS_PER_CALL = 20
+# With 1,000 clusters a reading takes Envoy 70 ms: however many ask, it is not busy with them for more than this.
+COST_SHARE = 0.25
 # Envoy's workers hand in their histograms within this time; a later one is in the next reading.
 MERGE_SECONDS = 0.01
 
 _STATS = "upstream_rq_([1-5]xx|active|pending_active|time)"
-_PROC = Path("/proc")
 
 
 class EnvoyTraffic:
-    """`envoys`: how many are connected. One reading is under way at a time; all who ask meanwhile share the next."""
+    """`envoys`: how many are connected. One reading is under way at a time; all who ask meanwhile share the next. It is
+    always one that began after it was asked for: whoever compares two must not be given the same one twice."""
 
     def __init__(self, admin_socket: Path, clock: Clock, envoys: Callable[[], int]) -> None:
         self._admin_socket = admin_socket
         self._clock = clock
         self._envoys = envoys
         self._one_reading = asyncio.Lock()
+        self._not_before = 0.0
         self._asked: set[str] = set()
         self._next: asyncio.Task[Traffic | Unknown] | None = None
         self._readings: set[asyncio.Task[Traffic | Unknown]] = set()
@@ -67,9 +71,11 @@ class EnvoyTraffic:
 
     async def _read_next(self) -> Traffic | Unknown:
         async with self._one_reading:
+            await self._clock.sleep(max(0.0, self._not_before - self._clock.monotonic()))
             names, self._asked, self._next = sorted(self._asked), set(), None
             if (why := self._not_one()) is not None:
                 return why
+            start = self._clock.monotonic()
             try:
                 async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                     traffic = await self._ask(names)
@@ -77,6 +83,8 @@ class EnvoyTraffic:
                 return Unknown(f"Envoy's admin gave no counters within {CALL_TIMEOUT_SECONDS:g} s")
             except (CallFailed, OSError, msgspec.MsgspecError) as error:
                 return Unknown(f"Envoy gave no counters: {str(error) or type(error).__name__}")
+            cost = self._clock.monotonic() - start - MERGE_SECONDS
+            self._not_before = start + min(cost / COST_SHARE, CALL_TIMEOUT_SECONDS / 2)
             return self._not_one() or traffic
 
     def _not_one(self) -> Unknown | None:
@@ -87,11 +95,14 @@ class EnvoyTraffic:
 
     async def _ask(self, names: Sequence[str]) -> Traffic:
         async with admin_call(self._admin_socket) as call:
-            await call.get("/stats", _query("^$"), BODY_BYTES_MAX)
+            envoy = look_at(call.pid)
+            if envoy.takes_over:
+                raise CallFailed("it has just replaced another one, and may still be waiting for its counters")
+            await call.get("/stats", _NOTHING, BODY_BYTES_MAX)
             await self._clock.sleep(MERGE_SECONDS)
             at = self._clock.now()
             stats = await _stats(call, names)
-            return Traffic(epoch=_epoch(call.pid), at=at, clusters=_by_cluster(stats, names))
+            return Traffic(epoch=envoy.identity, at=at, clusters=_by_cluster(stats, names))
 
 
 async def _stats(call: AdminCall, names: Sequence[str]) -> _Stats:
@@ -106,8 +117,13 @@ async def _stats(call: AdminCall, names: Sequence[str]) -> _Stats:
     return stats
 
 
+# The cheapest question that makes Envoy merge its histograms.
+_NOTHING = {"type": "TextReadouts", "filter": "^$"}
+
+
 def _query(pattern: str) -> dict[str, str]:
-    return {"format": "json", "histogram_buckets": "cumulative", "filter": pattern}
+    """`usedonly`: of 1,000 clusters most counters never moved, and Envoy need not make their names to compare them."""
+    return {"format": "json", "histogram_buckets": "cumulative", "usedonly": "", "filter": pattern}
 
 
 def _pattern(names: Iterable[str]) -> str:
@@ -117,16 +133,6 @@ def _pattern(names: Iterable[str]) -> str:
 def stat_name(cluster: str) -> str:
     """As Envoy writes it in the names of its counters."""
     return re.sub(r"://|:/|:|\0", "_", cluster)
-
-
-def _epoch(pid: int) -> str:
-    """Raises CallFailed, OSError."""
-    if pid <= 0:
-        raise CallFailed("the process behind Envoy's admin socket is not known: it is not of this pid namespace")
-    boot = (_PROC / "sys/kernel/random/boot_id").read_text()[:8]
-    # After the name, which may hold anything but ends with the last ")": start time is the 22nd field of all.
-    started = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
-    return f"{boot}.{pid}.{started}"
 
 
 def _by_cluster(stats: _Stats, names: Iterable[str]) -> dict[str, ClusterTraffic]:
