@@ -154,6 +154,12 @@ def _service_of(tx: Transaction, rollout: StoredObject, digest: Digest) -> Store
     running = running_rollout(tx, rollout.row.namespace, service.row.uid)
     if running is not None:
         raise rollout_running(id, running, f"going back from {rollout.row.name}")
+    if service.row.template_digest == spec.old_digest:
+        raise Conflict(
+            f"{id} has {spec.old_digest}, the template before {rollout.row.name}, already.",
+            code="template_changed",
+            next_step="Nothing: it is back.",
+        )
     if service.row.template_digest != digest:
         raise Conflict(
             f"{id} has another template by now ({service.row.template_digest}, {rollout.row.name} brought {digest}).",
