@@ -351,3 +351,15 @@ def test_wide_has_both_templates_before_the_words(run: Run, stub: Stub) -> None:
     head, row = run("get", "rollouts", "-o", "wide").out.splitlines()
     assert re.split(r" {3,}", head)[-4:] == ["FROM", "TO", "UID", "NOW"]
     assert re.split(r" {3,}", row)[-4:-2] == ["sha256:aaaa", "sha256:bbbb"]
+
+
+def test_waiting_for_success_ends_when_it_went_back(run: Run, stub: Stub) -> None:
+    stub.add(rollout("rolled_back"))
+    found = run("wait", "rollout/web-k2", "--for", "state=succeeded")
+    assert found.code == 1
+    assert "is rolled_back, it will not come to state=succeeded" in found.err
+
+
+def test_waiting_for_success_ends_with_it(run: Run, stub: Stub) -> None:
+    stub.add(rollout("succeeded"))
+    assert run("wait", "rollout/web-k2", "--for", "available").code == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -30,6 +32,7 @@ from spinyard.core.spec import (
     digest_of,
 )
 from spinyard.manifest import from_json, load, schema, to_json, to_yaml
+from spinyard.spin.rollout.status import RolloutState
 
 TEMPLATE = TemplateSpec(command=("run",), ports=(Port("http"),))
 ALL = RolloutStep(10_000)
@@ -212,3 +215,10 @@ def read(spec: dict[str, Any]) -> Any:
 
 def whole(spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "spinyard.dev/v1", "kind": "Service", "metadata": {"name": "x"}, "spec": spec}
+
+
+def test_what_the_docs_show_is_right_and_names_each_state() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rollouts.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    assert [load(block)[1] for block in blocks] == [[]]
+    assert {state for state in RolloutState if f"| `{state}` |" not in text} == set()

@@ -81,7 +81,7 @@ def rollout_running(service: ObjectId, running: StoredObject, what: str) -> Conf
     """`what` is refused as long as that Rollout runs."""
     row = running.row
     if goes_back(running) or row.state == RolloutState.PROMOTING:
-        next_step = f"It ends soon (`spinyard wait rollout/{row.name} -n {row.namespace}`): repeat then."
+        next_step = f"It ends soon (`spinyard get rollout {row.name} -w -n {row.namespace}`): repeat then."
     else:
         next_step = f"Let it end, or go back first: `spinyard rollout abort {row.name} -n {row.namespace}`."
     spec = rollout_spec(running)

@@ -75,6 +75,11 @@ def _until(
                 raise Failed(
                     f"Job {name.name} failed, it will not come to {words}", next_step=f"spinyard logs {name.name}"
                 )
+            elif name.kind == "Rollout" and verdict(item) is not Verdict.WAITING:
+                raise Failed(
+                    f"Rollout {name.name} is {state_of(item)}, it will not come to {words}",
+                    next_step=f"spinyard explain rollout {name.name} -n {name.namespace}",
+                )
             else:
                 groups.append(Group(item))
         shown.show(Scene(f"waiting for {words}", groups))
