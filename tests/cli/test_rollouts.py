@@ -363,3 +363,18 @@ def test_waiting_for_success_ends_when_it_went_back(run: Run, stub: Stub) -> Non
 def test_waiting_for_success_ends_with_it(run: Run, stub: Stub) -> None:
     stub.add(rollout("succeeded"))
     assert run("wait", "rollout/web-k2", "--for", "available").code == 0
+
+
+def test_ended_ones_stand_in_the_order_in_which_they_began(run: Run, stub: Stub) -> None:
+    for name, hour in (("web-a", "03"), ("web-b", "01"), ("web-c", "02")):
+        item = make_object("Rollout", name, spec=rollout()["spec"])
+        item["metadata"]["creationTimestamp"] = f"2026-01-01T{hour}:00:00.000Z"
+        stub.add(item)
+    rows = run("get", "rollouts", "--finished").out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["web-b", "web-c", "web-a"]
+
+
+def test_a_service_says_which_rollout_runs(run: Run, stub: Stub) -> None:
+    brief = {"name": "web-k2", "state": "judging", "step": 0, "weight": 1000, "shownWeight": 1000}
+    stub.add(make_object("Service", "web", rollout=brief))
+    assert "web-k2 judging, 10 % to the new version" in run("describe", "svc", "web").out

@@ -15,6 +15,7 @@ from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.kinds import target
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import dig, print_data, state_of
+from spinyard.cli.rollout_view import percent_of, percent_text
 from spinyard.cli.rollout_watch import print_picture
 from spinyard.cli.table import hanging, print_fields, print_table
 from spinyard.cli.words import BAD, BUSY, GOOD, age, byte_size, clock_time, colour_of, duration, epoch_of, paint
@@ -146,6 +147,7 @@ def _facts(item: Json) -> Json:
     ended = status.get("exit") or {}
     return {
         "Ready": ready_count(item) if item["kind"] == "Service" else None,
+        "Rollout": _rollout(status.get("rollout")),
         "Owner": spec.get("owner"),
         "Service": spec.get("serviceName") or spec.get("service"),
         "From": spec.get("oldTemplateDigest"),
@@ -160,6 +162,14 @@ def _facts(item: Json) -> Json:
         "Peak memory": byte_size(ended.get("peakMemoryBytes")) if ended else None,
         "CPU": duration(float(ended.get("cpuSeconds") or 0)) if ended else None,
     }
+
+
+def _rollout(found: object) -> str:
+    """What its Service says of the one that runs."""
+    if not isinstance(found, dict):
+        return ""
+    weight = percent_text(percent_of(found.get("shownWeight")))
+    return f"{found.get('name')} {found.get('state')}, {weight} to the new version"
 
 
 def _print_diagnostics(item: Json) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from spinyard.cli.columns import headers_of, row_of
+from spinyard.cli.commands.hold import HOLDS, show_holds
 from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.kinds import KINDS, kinds_of, target
 from spinyard.cli.options import COMMON, SCOPE, Common, Labels, Scope
@@ -31,9 +32,13 @@ def get(
     common: Common = COMMON,
     scope: Scope = SCOPE,
 ) -> int:
-    """Show objects: services (svc), rollouts (ro), spins (sp), jobs, pools, claims, templates (tpl), all."""
+    """Show objects: services (svc), rollouts (ro), spins (sp), jobs, pools, claims, templates (tpl), holds, all."""
     if not words:
         raise Usage("which kind? for example: spinyard get services")
+    if words[0].lower() in HOLDS:
+        if len(words) > 1 or watch or finished or selector:
+            raise Usage("holds are listed all together", next_step="spinyard get holds [-A] [-o json]")
+        return show_holds(common.client(), None if all_namespaces else scope.namespace, common)
     client = common.client()
     labels = labels_of(selector)
     if len(words) > 1 or "/" in words[0]:
@@ -128,8 +133,7 @@ def _show(items: Sequence[Json], output: str, all_namespaces: bool, kinds: Seque
     for kind in KINDS:
         rows = [
             row_of(item, kind, now, wide=output == "wide", all_namespaces=all_namespaces)
-            for item in items
-            if item["kind"] == kind
+            for item in _ordered(items, kind)
         ]
         if not rows:
             continue
@@ -139,3 +143,11 @@ def _show(items: Sequence[Json], output: str, all_namespaces: bool, kinds: Seque
             print(f"{kind}s" if len(rows) != 1 else kind)
         print_table(headers_of(kind, wide=output == "wide", all_namespaces=all_namespaces), rows)
         shown += 1
+
+
+def _ordered(items: Sequence[Json], kind: str) -> list[Json]:
+    """Names of rollouts end in chance letters: they are shown in the order in which they began."""
+    mine = [item for item in items if item["kind"] == kind]
+    if kind == "Rollout":
+        mine.sort(key=lambda item: str(item["metadata"].get("creationTimestamp")))
+    return mine
