@@ -328,9 +328,18 @@ def test_old_instances_stay_after_a_promotion_until_enough_new_ones_are_in_traff
 
 def test_a_promoted_version_is_not_given_up_for_the_one_before() -> None:
     row = promoted(rolling_out(fleet(FULL, highest_slot=5), replicas=3))
-    broken = fleet(FULL, failed=failures(NEW, 12, newest=NOW), highest_slot=20)
-    plan = decide(row, broken)
-    assert status_of(plan).given_up == "" and not [c for c in made(plan) if c.template_digest == digest(OLD)]
+    row = after(row, decide(row, fleet(FULL, highest_slot=5)))
+    broken = fleet(FULL, failed=failures(NEW, 12, newest=NOW + 200), highest_slot=20)
+    plan = decide(row, broken, NOW + 300)
+    assert status_of(plan).given_up == "" and {c.template_digest for c in made(plan)} <= {digest(NEW)}
+
+
+def test_a_roll_is_not_given_up_for_what_a_rollout_is_just_bringing() -> None:
+    row = asked(settled(), template=NEW)
+    row = begun(row, part(template_digest=digest(OLD)), fleet(FULL, highest_slot=2))
+    beside = fleet(FULL, group("serving", OLD, range(4, 5)), failed=failures(NEW, 6, newest=NOW + 200), highest_slot=9)
+    plan = decide(row, beside, NOW + 300)
+    assert (status_of(plan).given_up, deleted(plan), shown(plan).alive) == ("", [], 1)
 
 
 def test_an_older_template_asked_for_again_is_made_anew_where_requests_go() -> None:
@@ -574,7 +583,10 @@ class World:
     def decide(self) -> Plan:
         answers: dict[Look, Answer] = {}
         for look in DOMAIN.looks(self.row, NOW):
-            answers[look] = self.look() if isinstance(look, LookChildren) else self.route()
+            if isinstance(look, LookChildren):
+                answers[look] = self.look()
+            elif isinstance(look, LookResource):
+                answers[look] = self.route()
         return DOMAIN.decide(self.row, Seen(answers), NOW)
 
     def step(self) -> Plan:

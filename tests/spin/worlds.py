@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -58,6 +59,7 @@ from spinyard.core.spec import (
     Port,
     Probe,
     RollingUpdate,
+    RolloutPart,
     Route,
     ServiceSpec,
     SmokeTest,
@@ -71,7 +73,7 @@ from spinyard.errors import ErrorClass
 from spinyard.spin.claim.status import ClaimState, ClaimStatus
 from spinyard.spin.job.status import JobState, JobStatus
 from spinyard.spin.pool.status import PoolState, PoolStatus
-from spinyard.spin.service.status import ServiceState, ServiceStatus
+from spinyard.spin.service.status import Cut, Left, ServiceState, ServiceStatus, Shown
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
 from spinyard.spin.status import SpinStatus, State, encode_status
 
@@ -260,6 +262,8 @@ def spins(draw: st.DrawFn) -> ObjectRow:
 
 
 OLD, NEW = Digest("sha256:old"), Digest("sha256:new")
+CACHE = DataDirectory("cache", DirectoryScope.SERVICE)
+SIDE = RolloutPart("rollout", "web-1", OLD, "side", 3, 2, 500, probe=PROBE, directories=(CACHE,))
 
 
 @st.composite
@@ -308,6 +312,8 @@ def services(draw: st.DrawFn) -> ObjectRow:
         update=RollingUpdate(*draw(st.sampled_from(((1, 0), (0, 1), (2, 1)))), 20.0),
         ttl_seconds=draw(st.sampled_from((None, 1.0, 1e6))),
         restarted_at=draw(st.sampled_from((0.0, NOW - 10.0))),
+        side=draw(st.sampled_from(("", "side"))),
+        rollout=draw(st.sampled_from((None, SIDE, replace(SIDE, replicas=0, weight=0)))),
     )
     status = ServiceStatus(
         since=NOW - draw(seconds),
@@ -316,6 +322,9 @@ def services(draw: st.DrawFn) -> ObjectRow:
         given_up=draw(st.sampled_from(("", NEW))),
         progressed_at=NOW - draw(seconds),
         stuck=draw(st.booleans()),
+        wiring=draw(st.sampled_from(("", "none"))),
+        shown=draw(st.sampled_from((None, Shown("rollout", template_digest=OLD, side="side"), Shown("another")))),
+        cuts=draw(st.sampled_from(({}, {OLD: (Cut(2, Left.ABANDONED),), NEW: (Cut(1, Left.HERE),)}))),
     )
     parts = (("route", "route"), ("dir/shared", "directory"))
     return ObjectRow(

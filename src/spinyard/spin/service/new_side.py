@@ -101,6 +101,8 @@ def lacks(s: ServiceSnapshot, part: RolloutPart) -> str:
     """The first of its directories that is not there, or was not when last seen."""
     rows = {row.key: row for row in s.row.resources}
     for directory in part.directories:
+        if directory.scope is not DirectoryScope.SERVICE:
+            continue
         row = rows.get(s.key(f"dir/{directory.name}"))
         if row is None or not isinstance(s.observed(row.provider, row.key), Present):
             failure = s.seen.outcomes.get(s.key(f"dir/{directory.name}"))
