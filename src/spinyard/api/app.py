@@ -14,6 +14,7 @@ from spinyard.api.deps import ApiDeps
 from spinyard.api.documented import components
 from spinyard.api.events import add_event_routes
 from spinyard.api.guard import Guard
+from spinyard.api.holds import add_hold_routes
 from spinyard.api.installation import add_health_routes, add_installation_routes
 from spinyard.api.metrics import HttpFigures, add_metrics_route
 from spinyard.api.objects import add_object_routes
@@ -45,6 +46,7 @@ def create_app(deps: ApiDeps) -> FastAPI:
     add_claim_routes(router, calls)
     add_object_routes(router, calls, watches)
     add_rollout_routes(router, calls)
+    add_hold_routes(router, calls)
     add_apply_route(router, calls)
     add_spin_routes(router, calls, streams)
     add_event_routes(router, calls, watches)

@@ -83,6 +83,16 @@ class AbortBody(BaseModel):
     why: str = Field(default="", max_length=500)
 
 
+class HoldBody(BaseModel):
+    """`scope`: empty for everything, `namespace/NAME`, or `kind/NAME` of `namespace`."""
+
+    model_config = ConfigDict(extra="forbid")
+    scope: str = Field(default="", max_length=200)
+    namespace: str = Field(default="default", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    why: str = Field(max_length=2000)
+    forSeconds: float | None = None
+
+
 class BackupBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     path: str = Field(min_length=1, max_length=4096)

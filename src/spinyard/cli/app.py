@@ -33,6 +33,8 @@ COMMANDS: Final = (
         "Steer a service on its way to another version: plan, promote, pause, resume, abort, rollback.",
         "Change",
     ),
+    ("hold", "hold:hold", "Nothing is started by itself: in everything, a namespace, or one parent.", "Change"),
+    ("release-hold", "hold:release_hold", "What was held goes on.", "Change"),
     ("get", "get:get", "Show objects.", "Look"),
     ("describe", "describe:describe", "Everything about one object, with its events.", "Look"),
     ("explain", "describe:explain", "Why an object is as it is, who must act, and when it is tried next.", "Look"),

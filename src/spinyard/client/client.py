@@ -145,6 +145,17 @@ class Client:
         """What another template of that Service would go through."""
         return self._json("GET", _path("Rollout", namespace, name) + "/plan")
 
+    def hold(self, scope: str, namespace: str, why: str, *, for_seconds: float | None = None, key: str = "") -> Json:
+        """`scope`: "" for everything, namespace/NAME, or kind/NAME of `namespace`."""
+        body = {"scope": scope, "namespace": namespace, "why": why, "forSeconds": for_seconds}
+        return self._json("POST", "/v1/holds", body=body, key=key)
+
+    def release_hold(self, scope: str, namespace: str, *, key: str = "") -> Json:
+        return self._json("DELETE", "/v1/holds", query={"scope": scope, "namespace": namespace}, key=key)
+
+    def holds(self, namespace: str | None = None) -> Json:
+        return self._json("GET", "/v1/holds", query={"namespace": namespace})
+
     def execute(self, namespace: str, spin: str, command: Sequence[str], *, timeout_seconds: float) -> Json:
         body = {"command": list(command), "timeoutSeconds": timeout_seconds}
         path = _path("Spin", namespace, spin) + "/exec"

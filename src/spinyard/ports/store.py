@@ -207,6 +207,11 @@ class Transaction(Protocol):
         `since`. A claim that was released before it had a member is not counted."""
         ...
 
+    def wake_parents(self, *, namespace: str = "", kind: Kind | None = None, name: str = "") -> None:
+        """What starts others (Services, Jobs, WarmPools, Rollouts) looks again: one that is named at once, many at a
+        pace of 400 a second. Empty: all."""
+        ...
+
     def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
         """For the sweep and for retained directories that a person removed."""
         ...

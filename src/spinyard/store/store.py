@@ -28,7 +28,7 @@ from spinyard.store.transaction import SqlTransaction
 T = TypeVar("T")
 
 DRIVEN: Mapping[str, frozenset[str] | None] = dict.fromkeys(
-    (Kind.SERVICE, Kind.SPIN, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM, Kind.ROLLOUT)
+    (Kind.SERVICE, Kind.SPIN, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM, Kind.ROLLOUT, Kind.HOLD)
 )
 
 

@@ -12,7 +12,7 @@ from spinyard.core.plan import BindMember, Reservation, Resource
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 from spinyard.errors import Conflict, InvalidInput, KeyReused, NotFound, SystemFailure
 from spinyard.ports.store import KeyRecord, NewObject, StoredObject
-from spinyard.store import pools
+from spinyard.store import holds, pools
 from spinyard.store.codec import (
     STORED_COLUMNS,
     Templates,
@@ -296,6 +296,10 @@ class SqlTransaction:
         self, pool: Uid, *, since: float, step_seconds: float
     ) -> Sequence[tuple[int, Literal["warm", "cold", "failed", "waiting"], int]]:
         return pools.claim_counts(self._connection, self._pools, pool, since, step_seconds)
+
+    def wake_parents(self, *, namespace: str = "", kind: Kind | None = None, name: str = "") -> None:
+        self._begin_write()
+        holds.wake_parents(self._connection, namespace=namespace, kind=kind, name=name, now=self._now)
 
     def close_resource(self, key: ResourceKey, *, actor: str, why: str) -> None:
         """What was retained is no longer: the closed row stays as any other, until it is pruned."""

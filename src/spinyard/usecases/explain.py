@@ -10,7 +10,7 @@ from spinyard.core.observed import ChildFailure
 from spinyard.core.spec import Kind
 from spinyard.errors import ErrorClass
 from spinyard.ports.store import StoredEvent
-from spinyard.usecases import explain_rollout
+from spinyard.usecases import explain_gate, explain_rollout
 from spinyard.usecases.views import ObjectView, conditions
 
 EVENTS_SHOWN_MAX = 5
@@ -61,6 +61,9 @@ class Facts:
 def explain(facts: Facts) -> Explanation:
     if facts.found.stored.row.kind is Kind.ROLLOUT:
         return _explain_rollout(facts)
+    if facts.found.stored.reason in explain_gate.REASONS and not facts.found.is_finished:
+        cause, next_step = explain_gate.explained(facts.found.stored)
+        return _explanation(facts, cause, Who.USER, next_step, "")
     error_class, message = _trouble(facts)
     if error_class is not None:
         who, next_step = _ADVICE.get(error_class, _ADVICE[ErrorClass.INTERNAL])
@@ -146,7 +149,8 @@ def _evidence(facts: Facts, message: str) -> tuple[Evidence, ...]:
     if message and "\n" in message.strip():
         out.append(Evidence("provider", message[:TEXT_MAX]))
     for one in conditions(facts.found.status):
-        if one.get("status") != "True" and one.get("reason") != "NotRequested":
+        is_told = one.get("status") != "True" or one.get("type") in explain_gate.REASONS
+        if is_told and one.get("reason") != "NotRequested":
             words = f"{one.get('type')} is {one.get('status')}: {one.get('reason')}"
             text = str(one.get("message") or "")
             at = one.get("last_transition_at")

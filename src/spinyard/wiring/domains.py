@@ -9,6 +9,7 @@ from spinyard.core.spec import Kind
 from spinyard.settings import Settings
 from spinyard.spin.claim.decide import ClaimDomain
 from spinyard.spin.decide import SpinDomain
+from spinyard.spin.hold import HoldDomain
 from spinyard.spin.job.decide import JobDomain
 from spinyard.spin.pool.decide import PoolDomain
 from spinyard.spin.rollout.decide import RolloutDomain
@@ -35,4 +36,5 @@ def domains(rules: SpinRules) -> Mapping[Kind, Any]:
         Kind.WARM_POOL: PoolDomain(rules),
         Kind.ROLLOUT: RolloutDomain(),
         Kind.CLAIM: ClaimDomain(),
+        Kind.HOLD: HoldDomain(),
     }
