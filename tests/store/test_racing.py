@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from spinyard.core.plan import Reserve
+from spinyard.core.plan import Reserve, SetRollout
+from spinyard.core.spec import Kind, ServiceSpec
 from spinyard.errors import StoreFailure
 from spinyard.ports.store import Commit, Committed, Lease, Refused
 from spinyard.store import SqlStore
-from spinyard.testing.store_contract import NOW, add_service, child, claim_all, must_commit, plan_for
+from spinyard.testing.store_contract import (
+    DIGEST,
+    NOW,
+    a_part,
+    add_service,
+    child,
+    claim_all,
+    find_uid,
+    must_commit,
+    plan_for,
+    rolling_out,
+)
 
 
 @pytest.fixture
@@ -58,6 +71,32 @@ def test_a_row_is_claimed_by_one_of_two(pair: list[SqlStore]) -> None:
 
     one, two = together(lambda: claim_by_tens(pair[0], "one"), lambda: claim_by_tens(pair[1], "two"))
     assert sorted(one + two) == sorted(f"s{index}" for index in range(120))
+
+
+def test_a_weight_and_a_change_of_the_service_at_the_same_time_are_both_kept(pair: list[SqlStore]) -> None:
+    service, rollout = rolling_out(pair[0])
+    rounds = 40
+
+    def raise_weight() -> None:
+        row = rollout
+        for serial in range(2, rounds + 2):
+            change = SetRollout(service.uid, DIGEST, a_part(serial=serial, weight=serial))
+            row = must_commit(pair[0], row, children=(change,))
+
+    def scale() -> None:
+        def one_more(tx: Any) -> None:
+            spec = tx.find(Kind.SERVICE, "default", "web").row.spec
+            tx.update(service.uid, actor="a", why="w", reason="r", spec=replace(spec, replicas=spec.replicas + 1))
+
+        for _ in range(rounds):
+            pair[1].transact(one_more, now=NOW)
+
+    together(raise_weight, scale)
+    found = find_uid(pair[0], service.uid).row
+    assert isinstance(found.spec, ServiceSpec)
+    assert found.spec.replicas == 1 + rounds
+    assert found.spec.rollout == a_part(serial=rounds + 1, weight=rounds + 1)
+    assert found.generation == 2 + 2 * rounds
 
 
 def test_a_number_of_a_range_is_given_to_one_of_two(pair: list[SqlStore]) -> None:
