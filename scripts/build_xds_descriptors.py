@@ -31,6 +31,7 @@ ROOTS = (
     "envoy.extensions.access_loggers.grpc.v3.als",
     "envoy.extensions.access_loggers.open_telemetry.v3.logs_service",
     "envoy.extensions.filters.http.fault.v3.fault",
+    "envoy.extensions.filters.http.grpc_stats.v3.config",
     "envoy.extensions.filters.http.header_mutation.v3.header_mutation",
     "envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata",
     "envoy.extensions.filters.http.jwt_authn.v3.config",

@@ -7,10 +7,13 @@ import contextlib
 import os
 import signal
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import grpc
 import pytest
+from grpc import aio
 from msgspec.structs import replace
 
 from spinyard.clock import SystemClock
@@ -20,7 +23,7 @@ from spinyard.core.spec import HttpGet, Probe
 from spinyard.core.want import RouteWant, Split
 from spinyard.proxy import bootstrap, latency, traffic
 from spinyard.proxy.traffic import EnvoyTraffic, stat_name
-from tests.proxy.world import World, until
+from tests.proxy.world import World, free_port, until
 
 pytestmark = pytest.mark.anyio
 
@@ -98,6 +101,62 @@ async def test_what_envoy_itself_answers_for_the_cluster_is_a_failure(world: Wor
     seen = await counted(world)
     assert (seen.requests, seen.failures) == (9, 9)
     assert took(seen) == 0, "no instance answered"
+
+
+class _Grpc(grpc.GenericRpcHandler):
+    """/x/Say answers with the status that it is sent, /x/Tell too, after a first message; -1 is too late."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        if details.method == "/x/Say":
+            return grpc.unary_unary_rpc_method_handler(self._say)
+        return grpc.unary_stream_rpc_method_handler(self._tell)
+
+    async def _say(self, request: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+        if int(request) < 0:
+            await asyncio.sleep(2)
+        await _end(context, int(request))
+        return b"ok"
+
+    async def _tell(self, request: bytes, context: aio.ServicerContext[bytes, bytes]) -> AsyncIterator[bytes]:
+        yield b"first"
+        await _end(context, int(request))
+
+
+async def _end(context: aio.ServicerContext[bytes, bytes], status: int) -> None:
+    if status:
+        await context.abort(next(code for code in grpc.StatusCode if code.value[0] == status), "as you wished")
+
+
+async def _call(channel: aio.Channel, method: str, status: int) -> int:
+    try:
+        if method == "Say":
+            await channel.unary_unary("/x/Say")(str(status).encode(), timeout=5)
+        else:
+            assert [part async for part in channel.unary_stream("/x/Tell")(str(status).encode(), timeout=5)] == [
+                b"first"
+            ]
+    except aio.AioRpcError as error:
+        return int(error.code().value[0])
+    return 0
+
+
+async def test_a_grpc_call_fails_by_its_status_if_that_is_not_the_callers_fault(world: World) -> None:
+    server, port = aio.server(), free_port()
+    server.add_generic_rpc_handlers((_Grpc(),))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    await world.route("s/route", replace(ROUTE, http2=True))
+    await world.endpoint("a/endpoint", ROUTE.cluster, port)
+    async with aio.insecure_channel(f"127.0.0.1:{world.port}", [("grpc.default_authority", "shop")]) as channel:
+        for method in ("Say", "Tell"):
+            assert [await _call(channel, method, status) for status in range(17)] == list(range(17))
+        seen = await counted(world)
+        assert (seen.requests, seen.failures) == (34, 12), "2, 4, 12, 13, 14 and 15, each twice"
+        assert await _call(channel, "Say", -1) == 14, "timeout of the route"
+        await server.stop(0)
+        assert await _call(channel, "Say", 0) == 14, "connection refused"
+    seen = await counted(world)
+    assert (seen.requests, seen.failures) == (36, 14)
 
 
 async def test_a_request_is_active_until_it_is_answered(world: World) -> None:

@@ -31,6 +31,14 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+async def listens(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+    return False
+
+
 async def until(what: Callable[[], Awaitable[bool]], why: str, seconds: float = 8.0) -> float:
     """Waits until it is so; how long it took."""
     start = time.monotonic()
@@ -78,7 +86,8 @@ class World:
 
     async def serving(self) -> float:
         async def is_serving() -> bool:
-            return self.provider.is_serving()
+            """Envoy confirms the routes some milliseconds before its workers listen."""
+            return self.provider.is_serving() and await listens(self.port)
 
         return await until(is_serving, "Envoy serves")
 
@@ -103,14 +112,10 @@ class World:
         command = [sys.executable, str(script), name, str(port), *options]
         self.backends[name] = subprocess.Popen(command)  # noqa: ASYNC220
 
-        async def listens() -> bool:
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.close()
-                return True
-            return False
+        async def is_there() -> bool:
+            return await listens(port)
 
-        await until(listens, f"backend {name} listens")
+        await until(is_there, f"backend {name} listens")
         return port
 
     def kill(self, name: str) -> None:

@@ -5,7 +5,9 @@ What counts as what (each seen with Envoy 1.40, tests/proxy/test_traffic.py):
 * `upstream_rq_[1-5]xx` has each request once, by its last answer, however often it was tried; also what Envoy itself
   answers for the cluster: no instance, no connection, connection lost, timeout. A request whose client went away before
   the answer is in none of them, nor is one in a cluster that Envoy does not have.
-* An answer that breaks off in the middle counts by its status; a gRPC status is not looked at.
+* An answer that breaks off in the middle counts by its status.
+* `grpc.N` has each gRPC call by its status. Those that Envoy itself answered are in there and in `5xx`: the larger of
+  the two is right as long as a cluster has only one kind of requests, and too small for one that has both.
 * `upstream_rq_time` is of answers of instances only, see latency.py for its bounds. Envoy brings a histogram up to
   date when it is asked, but answers with what it was before: so it is asked twice.
 
@@ -35,7 +37,9 @@ COST_SHARE = 0.25
 # Envoy's workers hand in their histograms within this time; a later one is in the next reading.
 MERGE_SECONDS = 0.01
 
-_STATS = "upstream_rq_([1-5]xx|active|pending_active|time)"
+# unknown, deadline exceeded, unimplemented, internal, unavailable, data loss: the others are the caller's.
+_GRPC_FAILURES = (2, 4, 12, 13, 14, 15)
+_STATS = rf"(upstream_rq_([1-5]xx|active|pending_active|time)|grpc\.({'|'.join(map(str, _GRPC_FAILURES))}))"
 
 
 class EnvoyTraffic:
@@ -136,21 +140,23 @@ def stat_name(cluster: str) -> str:
 
 
 def _by_cluster(stats: _Stats, names: Iterable[str]) -> dict[str, ClusterTraffic]:
-    found = ((name, _cluster(stats, f"cluster.{stat_name(name)}.upstream_rq_")) for name in names)
+    found = ((name, _cluster(stats, f"cluster.{stat_name(name)}")) for name in names)
     return {name: traffic for name, traffic in found if traffic is not None}
 
 
 def _cluster(stats: _Stats, prefix: str) -> ClusterTraffic | None:
     """The sum of the classes, not the counter of all: so there are never more failures than requests."""
-    by_class = [stats.numbers.get(f"{prefix}{digit}xx") for digit in range(1, 6)]
-    active = stats.numbers.get(f"{prefix}active")
+    by_class = [stats.numbers.get(f"{prefix}.upstream_rq_{digit}xx") for digit in range(1, 6)]
+    active = stats.numbers.get(f"{prefix}.upstream_rq_active")
     if active is None and all(count is None for count in by_class):
         return None
-    buckets = stats.histograms.get(f"{prefix}time", ())
+    requests = sum(count or 0 for count in by_class)
+    grpc_failures = sum(stats.numbers.get(f"{prefix}.grpc.{status}", 0) for status in _GRPC_FAILURES)
+    buckets = stats.histograms.get(f"{prefix}.upstream_rq_time", ())
     return ClusterTraffic(
-        requests=sum(count or 0 for count in by_class),
-        failures=by_class[4] or 0,
-        active=(active or 0) + stats.numbers.get(f"{prefix}pending_active", 0),
+        requests=requests,
+        failures=min(max(by_class[4] or 0, grpc_failures), requests),
+        active=(active or 0) + stats.numbers.get(f"{prefix}.upstream_rq_pending_active", 0),
         latency=tuple((latency.seconds(bucket.upper_bound), bucket.cumulative) for bucket in buckets),
     )
 

@@ -86,6 +86,7 @@ def _http_connections() -> Dict:
         "early_header_mutation_extensions": [_strip_outsiders_headers()],
         "http_filters": [
             _host_for_subsets(),
+            _grpc_statuses(),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
@@ -135,6 +136,17 @@ def _host_for_subsets() -> Dict:
                     },
                 }
             ],
+        },
+    }
+
+
+def _grpc_statuses() -> Dict:
+    """Counted by cluster, not by method: those are without bound. A failed gRPC call is an HTTP answer of 200."""
+    return {
+        "name": "envoy.filters.http.grpc_stats",
+        "typed_config": {
+            "@type": TYPES + "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+            "individual_method_stats_allowlist": {},
         },
     }
 
