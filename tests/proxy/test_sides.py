@@ -325,6 +325,52 @@ async def _load(world: World, stop: asyncio.Event, seen: Counter[object], path: 
             seen[await answer.text()] += 1
 
 
+async def test_what_a_route_leaves_is_not_drained_before_the_routes_say_so(world: World) -> None:
+    """The new cluster waits for a health check that gets no answer, and the routes wait for the cluster."""
+    await world.route("s/route", RouteWant(cluster="old", hosts=("shop",)))
+    await world.endpoint("old/endpoint", "old", await world.start_backend("old"))
+    new, stuck = await world.start_backend("new"), await world.start_backend("stuck")
+    world.backends["stuck"].send_signal(signal.SIGSTOP)
+    probe = Probe(http_get=HttpGet(path="/health"), timeout_seconds=0.8)
+    await world.provider.ensure(ResourceKey("s/route"), RouteWant(cluster="new", hosts=("shop",), probe=probe))
+    for name, port in (("new", new), ("stuck", stuck)):
+        endpoint = EndpointWant(cluster="new", address="127.0.0.1", port=port)
+        await world.provider.ensure(ResourceKey(f"{name}/endpoint"), endpoint)
+    await _drain(world, "old", "old")
+    seen = Counter[str]()
+
+    async def is_confirmed() -> bool:
+        seen[await ask(world, method="POST")] += 1
+        facts = await world.facts("old/endpoint")
+        return facts is not None and facts.acknowledged
+
+    assert await until(is_confirmed, "the old instance drains") > 0.5
+    assert seen["old"] > 10
+    await world.idle("old/endpoint")
+    await world.acknowledged("s/route")
+    assert {await ask(world) for _ in range(10)} == {"new"}
+    await world.removed("old/endpoint")
+
+
+async def test_what_a_route_without_hosts_leaves_is_drained_at_once(world: World) -> None:
+    """No routes change, so there is nothing to wait for."""
+    await world.route("s/route", RouteWant(cluster="old"))
+    await world.endpoint("old/endpoint", "old", await world.start_backend("old"))
+    await world.provider.ensure(ResourceKey("s/route"), RouteWant(cluster="new"))
+    await world.endpoint("old/endpoint", "old", world.ports["old"], EndpointState.DRAINING)
+    await world.removed("old/endpoint")
+    await world.acknowledged("s/route")
+
+
+async def test_a_route_that_comes_back_to_what_it_left_keeps_it(world: World) -> None:
+    await both(world, 5000)
+    await world.provider.ensure(ResourceKey("s/route"), replace(route(0), split=None))
+    await world.provider.ensure(ResourceKey("s/route"), route(10_000))
+    await world.acknowledged("s/route")
+    await world.endpoint("new/endpoint", "s/new", world.ports["new"])
+    assert {await ask(world) for _ in range(20)} == {"new"}
+
+
 async def test_the_place_of_a_promoted_route_stays_its_own(world: World) -> None:
     """A later route with the same host and prefix must not get it in between."""
     await both(world)
