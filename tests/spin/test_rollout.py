@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,6 +104,25 @@ def test_another_epoch_begins_the_counting_anew() -> None:
     house.epoch, house.traffic = "2", {"old": ClusterTraffic(5000, 5000), "new": ClusterTraffic(5000, 0)}
     house.step(0.0)
     assert house.status.evidence == seen
+
+
+def test_counters_that_make_no_sense_decide_nothing_and_are_no_base_for_the_next() -> None:
+    gauge = GaugeLimit(Gauge.FAILURE_RATE, 0.1)
+    steps = (RolloutStep(1000, wait=True), RolloutStep(WEIGHT_ALL))
+    house = House(RolloutStrategy(steps=steps, analysis=Analysis(gauges=(gauge,))))
+    house.run(60, until="judging")
+    house.step(40.0)
+    seen, true = house.status.evidence, house.traffic["new"]
+    assert seen is not None
+    for senseless in (ClusterTraffic(3), msgspec.structs.replace(true, failures=9000)):
+        house.traffic["new"] = senseless
+        house.step(0.0)
+        assert (house.row.state, house.status.weight) == ("judging", 1000)
+        assert "no sense" in house.status.needs
+    house.traffic["new"] = true
+    house.step(0.0)
+    assert house.status.evidence is not None
+    assert house.status.evidence.new == seen.new
 
 
 def test_a_pass_is_not_enough_while_the_counters_are_missing() -> None:

@@ -189,7 +189,7 @@ def preparing(s: RolloutSnapshot) -> Plan:
             return s.plan(RolloutState.PREPARING, why, "Paused", status, wake_in=LOOK_SECONDS)
         status = s.asking(status, weight=s.step.weight)
         why = f"{ready} instances are up: {percent(s.step.weight)} of the requests"
-        status = msgspec.structs.replace(status, reading=None, step_reading=None, needs="the data plane's confirmation")
+        status = msgspec.structs.replace(status, step_reading=None, needs="the data plane's confirmation")
         return s.plan(RolloutState.SHIFTING, why, "Shifting", status, wake_in=SOON_SECONDS)
     waited = s.now - status.progressed_at
     limit = s.spec.strategy.ready_deadline_seconds
@@ -271,7 +271,7 @@ def waits(s: RolloutSnapshot, status: RolloutStatus) -> list[str]:
     strategy = s.spec.strategy
     if strategy.analysis.enabled and status.weight < WEIGHT_ALL and status.blind_since:
         unknown = s.traffic
-        out.append(f"counters: {unknown.why if isinstance(unknown, Unknown) else 'none yet'}")
+        out.append(f"counters: {unknown.why if isinstance(unknown, Unknown) else 'they make no sense'}")
     for gate in status.gates:
         if gate.verdict != Verdict.PASS:
             more = f"about {gate.needs} more requests on the new side" if gate.needs else gate.why

@@ -35,13 +35,18 @@ def measured(s: RolloutSnapshot) -> RolloutStatus:
         traffic.clusters.get(s.old_cluster, NOTHING),
         traffic.clusters.get(s.new_cluster, NOTHING),
     )
-    status = msgspec.structs.replace(status, blind_since=0.0)
-    before = status.reading
-    usable = before is not None and (before.epoch, before.serial) == (reading.epoch, reading.serial)
-    if usable and before is not None and 0 < status.weight < WEIGHT_ALL and s.spec.strategy.analysis.enabled:
+    before = status.reading if status.reading is not None and status.reading.epoch == reading.epoch else None
+    base = before or Reading(reading.epoch, reading.at, reading.serial, NOTHING, NOTHING)
+    step = Increment(reading.serial, since(base.old, reading.old), since(base.new, reading.new))
+    makes_sense = step.old.is_usable and step.new.is_usable
+    usable = before is not None and before.serial == reading.serial
+    if usable and 0 < status.weight < WEIGHT_ALL and s.spec.strategy.analysis.enabled:
         evidence = status.evidence or Evidence(s.spec.strategy.analysis.margin)
-        step = Increment(reading.serial, since(before.old, reading.old), since(before.new, reading.new))
         status = msgspec.structs.replace(status, evidence=fold(evidence, step))
+    if not makes_sense:
+        # It is no base for the next one: what follows would be counted twice.
+        return msgspec.structs.replace(status, blind_since=status.blind_since or s.now)
+    status = msgspec.structs.replace(status, blind_since=0.0)
     begun = status.step_reading
     if begun is None or (begun.epoch, begun.serial) != (reading.epoch, reading.serial):
         begun = reading
