@@ -28,7 +28,7 @@ PASSES_MAX = 120
 """of one row in one virtual second; more is a busy loop"""
 ENDS = frozenset({"draining", "terminating", "cleaning", "terminated", "leaked", "failed"})
 ALIVE = frozenset({"pending", "planned", "provisioning", "bootstrapping", "registering", "ready", "serving"})
-RESTING = frozenset({"ready", "serving", "available", "succeeded", "terminated", "warm"})
+RESTING = frozenset({"ready", "serving", "available", "succeeded", "terminated", "warm", "active"})
 
 
 class Checks:

@@ -22,7 +22,7 @@ class Final:
 
     def wrong(self) -> list[str]:
         """What is not as it should be yet, in words."""
-        objects = [facts for facts in self._sim.peek.objects() if facts.kind not in ("Template", "Hold")]
+        objects = [facts for facts in self._sim.peek.objects() if facts.kind != "Template"]
         out: list[str] = []
         for facts in objects:
             if facts.kind == "Service":
@@ -33,6 +33,8 @@ class Final:
                 out += self._pools.pool(facts)
             elif facts.kind == "Claim":
                 out += self._pools.claim(facts)
+            elif facts.kind == "Hold":
+                out += [f"Hold {facts.name} was released, and is {facts.state}"] if facts.deleting else []
             elif facts.kind == "Rollout":
                 out += self._rollouts.running(facts)
             elif facts.deleting or facts.state not in ("ready", "serving", "warm"):

@@ -252,6 +252,9 @@ class RolloutChecks:
             self._broken("two rollouts of one Service", f"{spec.service}: {[one.uid[:6] for one in running]}")
         if row.state in BACK or plan.state in BACK:
             self._back.add(row.uid)
+        reading = decode_rollout_status(plan.status).reading
+        if reading is not None:
+            self._sim.traffic.kept(row.uid[:8], reading)
         facts = self._sim.peek.object(spec.service_uid)
         if facts is None or facts.finished:
             return

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spinyard.core.holds import hold_place
+from spinyard.core.holds import EVERYTHING
 from spinyard.core.ids import Digest, Uid
 from spinyard.core.spec import (
     WEIGHT_ALL,
     Analysis,
     Gauge,
     GaugeLimit,
-    HoldSpec,
     Kind,
     LatencyLimit,
     RolloutStep,
@@ -22,7 +21,7 @@ from spinyard.core.spec import (
     digest_of,
 )
 from spinyard.errors import Conflict, SpinyardError
-from spinyard.ports.store import NewObject, StoredObject, Transaction
+from spinyard.ports.store import StoredObject
 from spinyard.testing.simulation import shapes
 from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.scenario import PORTS_FEW, Step
@@ -32,6 +31,7 @@ from spinyard.usecases import change, rollout_verbs
 from spinyard.usecases.apply import Applied, apply
 from spinyard.usecases.change import Caller
 from spinyard.usecases.declared import Declared, ObjectId
+from spinyard.usecases.holds import HoldRequest, hold, release_hold
 from spinyard.usecases.plan import ApplyRequest
 from spinyard.usecases.rollouts import running_rollouts
 
@@ -238,31 +238,33 @@ class RolloutUsers:
     # -- holds -------------------------------------------------------------------------------------------------------
 
     def _hold(self, step: Step, chance: Chance) -> None:
-        scope = chance.choose(("everything", "namespace/default", "service/api0", "service/api1"))
         if step.what == "unhold":
             for held in list(self.holds):
                 self._release(held)
             return
-        until = self._sim.clock.now() + chance.between(2.0, 30.0) if chance.happens(0.3) else None
-        self._release(scope)
-        namespace, name = hold_place(scope, "default")
-        spec = HoldSpec(scope, "looking", "user", until)
-        uid = self._sim.clock.new_uid()
-        new = NewObject(uid, Kind.HOLD, namespace, name, spec, "active", b"{}", wake=False)
-        self._sim.store.transact(lambda tx: tx.insert(new, actor="user", why="held"), now=self._sim.clock.now())
-        self.holds[scope] = (self._sim.loop_time, until)
+        scope = chance.choose((EVERYTHING, "namespace/default", "service/api0", "service/api1"))
+        seconds = chance.between(2.0, 30.0) if chance.happens(0.3) else None
+        wanted = HoldRequest(scope, "default", "looking", seconds)
+        uid, now = self._sim.clock.new_uid(), self._sim.clock.now()
+        before = self.holds.get(scope)
+        try:
+            self._sim.store.transact(lambda tx: hold(tx, wanted, USER, uid=uid), now=now)
+        except SpinyardError as error:
+            return self._sim.log(f"refused: {error.message}")
+        over = before is None or (before[1] is not None and before[1] <= now)
+        since = self._sim.loop_time if over or before is None else before[0]
+        self.holds[scope] = (since, None if seconds is None else now + seconds)
+        self._hint(uid)
 
     def _release(self, scope: str) -> None:
-        if self.holds.pop(scope, None) is None:
-            return
-        namespace, name = hold_place(scope, "default")
-
-        def work(tx: Transaction) -> None:
-            found = tx.find(Kind.HOLD, namespace, name)
-            assert found is not None
-            tx.update(found.row.uid, actor="user", why="released", reason="Released", delete=True, finish=True)
-
-        self._sim.store.transact(work, now=self._sim.clock.now())
+        self.holds.pop(scope)
+        try:
+            done = self._sim.store.transact(
+                lambda tx: release_hold(tx, scope, "default", USER), now=self._sim.clock.now()
+            )
+        except SpinyardError as error:
+            return self._sim.log(f"refused: {error.message}")
+        self._hint(done.row.uid)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 

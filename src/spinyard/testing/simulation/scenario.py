@@ -65,7 +65,7 @@ POOL_USER = (
     "renew",
     "release",
 )
-ROLLOUT_RATES = (("traffic:error", 0.3), ("traffic:slow", 0.2), ("traffic:absurd", 0.2))
+ROLLOUT_RATES = (("traffic:error", 0.3), ("traffic:slow", 0.2), ("traffic:absurd", 0.5))
 ROLLOUT_USER = (
     *("rollout", "ro-again", "ro-scale", "ro-promote", "ro-full", "ro-pause", "ro-resume", "ro-abort", "ro-back"),
     *("ro-delete", "service-delete", "hold", "unhold", "epoch", "blind"),
@@ -174,7 +174,7 @@ def with_rollouts(
     """Services with a strategy, rolled out again and again; in most of these runs there is nothing else."""
     if chance.happens(0.8):
         steps = [step for step in steps if step.what in DISTURBANCES]
-    rates += tuple((name, chance.fraction() ** 2 * most) for name, most in ROLLOUT_RATES if chance.happens(0.5 * calm))
+    rates += tuple((name, chance.fraction() ** 2 * most) for name, most in ROLLOUT_RATES if chance.happens(0.4))
     for who in range(1 + (chance.fraction() < 0.25)):
         steps.append(Step(chance.between(0.0, 1.0), "rolled", who, chance.fraction()))
         steps.append(Step(chance.between(4.0, 9.0), "rollout", who, chance.fraction()))

@@ -15,6 +15,7 @@ from spinyard.core.ids import ResourceKey, owner_of
 from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.core.spec import WEIGHT_ALL
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant
+from spinyard.spin.rollout.status import Reading
 from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.stage import Stage
 
@@ -77,6 +78,7 @@ class TrafficWorld:
         self._known: dict[ResourceKey, RouteWant] = {}
         self._foreign: set[ResourceKey] = set()
         self._told: dict[tuple[object, ...], Told] = {}
+        self._kept: dict[str, Reading] = {}
         self._epoch = 1
         self._blind_until = -1.0
         self._ticking = False
@@ -219,13 +221,19 @@ class TrafficWorld:
         self._settle()
         found = {name: self._as_told(self.counters.get(name, Counter())) for name in clusters}
         if fault == "absurd":
-            name = clusters[-1] if self._chance.happens(0.7) else clusters[0]
-            found[name] = self._absurd(found[name])
+            index = 1 if self._chance.happens(0.7) else 0
+            known = self._kept.get(clusters[1].partition("~")[2])
+            told = (known.old, known.new)[index].requests if known and known.epoch == f"epoch-{self._epoch}" else 0
+            found[clusters[index]] = self._absurd(found[clusters[index]], told)
         traffic = Traffic(f"epoch-{self._epoch}", sim.clock.now(), found)
         key = (traffic.epoch, traffic.at, *(_figures(found[name]) for name in clusters))
         honest = fault != "absurd" and (key not in self._told or self._told[key].honest)
         self._told[key] = Told(sim.loop_time, honest)
         return traffic
+
+    def kept(self, side: str, reading: Reading) -> None:
+        """What the Rollout of that side has in its status."""
+        self._kept[side] = reading
 
     def told(self, epoch: str, at: float, old: ClusterTraffic, new: ClusterTraffic) -> Told | None:
         return self._told.get((epoch, at, _figures(old), _figures(new)))
@@ -235,10 +243,10 @@ class TrafficWorld:
         latency = tuple(zip(BOUNDS, counter.latency, strict=True))
         return ClusterTraffic(counter.requests, counter.failures, active, latency)
 
-    def _absurd(self, true: ClusterTraffic) -> ClusterTraffic:
-        """Fewer than before, or more failures than requests. Never what a healthy counter could say."""
-        if self._chance.happens(0.5) and true.requests:
-            less = self._chance.below(true.requests)
+    def _absurd(self, true: ClusterTraffic, told: int) -> ClusterTraffic:
+        """Fewer than are known of, or more failures than requests. Never what a healthy counter could say."""
+        if self._chance.happens(0.5) and told:
+            less = self._chance.below(told)
             return ClusterTraffic(less, min(less, true.failures), true.active, true.latency)
         return ClusterTraffic(true.requests, true.failures + true.requests + 1 + self._chance.below(500), true.active)
 

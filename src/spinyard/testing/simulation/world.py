@@ -14,6 +14,7 @@ from spinyard.ports.domain import Domain
 from spinyard.ports.provider import Provider
 from spinyard.spin.claim.decide import ClaimDomain
 from spinyard.spin.decide import SpinDomain
+from spinyard.spin.hold import HoldDomain
 from spinyard.spin.job.decide import JobDomain
 from spinyard.spin.pool.decide import PoolDomain
 from spinyard.spin.rollout.decide import RolloutDomain
@@ -151,6 +152,7 @@ class Simulation:
             PoolDomain(rules),
             ClaimDomain(),
             RolloutDomain(),
+            HoldDomain(),
         ]
         self.prober = parts.prober(self.world, self.steady, self.faults)
         self.checks = Checks(self)
