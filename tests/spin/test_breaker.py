@@ -38,7 +38,7 @@ F, S = True, False
 RULES = SpinRules(providers={"process": ProviderFacts("host:here", (20000, 30000))})
 
 
-def records(*newest_first: bool, age: float = 1.0, apart: float = 1.0, **fields: object) -> tuple[StartRecord, ...]:
+def records(*newest_first: bool, age: float = 11.0, apart: float = 1.0, **fields: object) -> tuple[StartRecord, ...]:
     return tuple(
         StartRecord(
             Uid(f"u{i}"),
@@ -78,7 +78,8 @@ def test_it_says_what_failed_most_and_how_often() -> None:
     breaker = at(known)
     assert (breaker.failures, breaker.of, breaker.cause, breaker.cause_count) == (6, 7, "ProcessExited", 4)
     assert breaker.words == (
-        "6 of the last 7 starts of its template failed before they came up, most often ProcessExited (4): exit 3"
+        "6 of the last 7 starts of its template failed before they were up for 10 s, "
+        "most often ProcessExited (4): exit 3"
     )
 
 
@@ -92,6 +93,12 @@ def test_failed_trials_make_it_wait_longer_up_to_five_minutes() -> None:
     wished = [COOL_SECONDS, 60.0, 120.0, 240.0, 300.0, 300.0]
     for wait, base in zip(waits, wished, strict=True):
         assert 0.75 * base <= wait <= 1.25 * base
+
+
+def test_who_came_up_counts_when_it_has_been_up_for_ten_seconds() -> None:
+    failed, young, old = records(F, F, F, F, F, age=60.0), records(S, trial=1, age=9.0), records(S, trial=1, age=10.0)
+    assert at((*young, *failed)).is_open
+    assert not at((*old, *failed)).is_open
 
 
 def test_a_failed_trial_keeps_it_open_when_older_records_are_gone() -> None:
@@ -179,7 +186,7 @@ def test_after_the_pause_one_start_is_tried_with_the_one_reservation() -> None:
 
 @pytest.mark.parametrize("running", [True, False])
 def test_nobody_tries_beside_the_trial_of_another(running: bool) -> None:
-    plan = pool_plan(pool_row(), Starts(COOLED, Trial(Uid("other"), Uid("child"), running)))
+    plan = pool_plan(pool_row(), Starts(COOLED, Trial(Uid("other"), Uid("child"), not running)))
     assert made(plan) == [] and plan.requires == () and plan.returns == ()
     assert plan.wake_at is not None and plan.wake_at <= NOW + 7
 
@@ -194,8 +201,10 @@ def test_who_was_refused_the_reservation_waits() -> None:
 def test_a_trial_that_is_over_is_given_back_and_one_that_runs_is_not() -> None:
     mine = Reservation(scope_of(D), "child")
     row = pool_row(reservations=(mine,))
-    assert pool_plan(row, Starts(OPEN, Trial(UID, Uid("child"), True))).returns == ()
-    assert pool_plan(row, Starts(OPEN, Trial(UID, Uid("child"), False))).returns == (mine,)
+    assert pool_plan(row, Starts(OPEN, Trial(UID, Uid("child"), False))).returns == ()
+    assert pool_plan(row, Starts(OPEN, Trial(UID, Uid("child"), True))).returns == (mine,)
+    assert pool_plan(row, Starts(OPEN, Trial(UID, Uid("child"), False, NOW - 9.0))).returns == ()
+    assert pool_plan(row, Starts(OPEN, Trial(UID, Uid("child"), False, NOW - 10.0))).returns == (mine,)
     assert pool_plan(row, Starts()).returns == (mine,)
     deleted = pool_plan(replace(row, delete_at=NOW))
     assert deleted.returns == (mine,)

@@ -153,7 +153,11 @@ start_records = st.builds(
 starts = st.builds(
     Starts,
     st.lists(start_records, max_size=10).map(lambda found: tuple(sorted(found, key=lambda record: -record.at))),
-    st.one_of(st.none(), st.none(), st.builds(Trial, st.just(UID), st.just(Uid("a")), st.booleans())),
+    st.one_of(
+        st.none(),
+        st.none(),
+        st.builds(Trial, st.just(UID), st.just(Uid("a")), st.booleans(), st.sampled_from((None, NOW - 3.0))),
+    ),
 )
 
 

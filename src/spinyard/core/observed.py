@@ -295,10 +295,14 @@ class Held:
         return f"held by {self.by}: {self.why}"
 
 
+FLAP_SECONDS = 10.0
+"""who fails sooner than this after it came up counts as not having started"""
+
+
 @dataclass(frozen=True, slots=True)
 class StartRecord:
-    """A start that is over: the instance came up at `at` (served, ready without a route, or warm), or failed before it
-    did. `trial`: the mark in its spec."""
+    """How a start went: the instance came up at `at` (served, ready without a route, or warm), or failed before that or
+    less than FLAP_SECONDS after. `trial`: the mark in its spec."""
 
     uid: Uid
     created_at: float
@@ -311,11 +315,16 @@ class StartRecord:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Who has the one trial start of a template. `running`: it is neither up nor failed yet."""
+    """Who has the one trial start of a template. `is_over`: it failed, or is going. `up_at`: when it came up."""
 
     parent: Uid
     child: Uid
-    running: bool
+    is_over: bool
+    up_at: float | None = None
+
+    def runs(self, now: float) -> bool:
+        """Not known yet whether it is good."""
+        return not self.is_over and (self.up_at is None or now - self.up_at < FLAP_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

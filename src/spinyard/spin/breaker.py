@@ -1,7 +1,8 @@
 """The breaker of a template: after too many failed starts nothing starts more of it by itself, whoever asks for them.
 
 Derived from the records of the starts themselves, so every parent of every kind sees the same, and nothing is counted
-beside them. A trial start carries in its spec how many were tried before it; one success of a trial closes the breaker.
+beside them. A start is good when its instance came up and did not fail within FLAP_SECONDS. A trial start carries in
+its spec how many were tried before it; one good trial closes the breaker.
 Never: two trials at once. The reservation of `scope_of`, taken in the commit that makes the trial, sees to that.
 
 As described by M. Nygard, "Release It!" (circuit breaker: closed, open, half-open), over starts instead of calls.
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 from spinyard.core.backoff import backoff_seconds
 from spinyard.core.ids import Digest, Uid
-from spinyard.core.observed import LookStarts, StartRecord, Starts
+from spinyard.core.observed import FLAP_SECONDS, LookStarts, StartRecord, Starts
 
 STARTS_MAX = 10
 """starts that are looked at: the last ones, over all parents"""
@@ -43,8 +44,8 @@ class Breaker:
         said = "" if self.last is None else f": {self.last.message}"
         tried = f"; {self.trials} more tried one by one since" if self.trials > 1 else ""
         return (
-            f"{self.failures} of the last {self.of} starts of its template failed before they came up, most often "
-            f"{self.cause} ({self.cause_count}){tried}{said}"
+            f"{self.failures} of the last {self.of} starts of its template failed before they were up for "
+            f"{FLAP_SECONDS:g} s, most often {self.cause} ({self.cause_count}){tried}{said}"
         )
 
 
@@ -67,7 +68,8 @@ def breaker_of(starts: Starts, digest: Digest, owner: Uid, now: float, *, since:
     count. Records that a clock that went back left in the future are left out: nothing would start until then."""
     known: list[StartRecord] = []
     for record in starts.recent:
-        if record.created_at < since or record.at > now:
+        is_young = not record.failed and now - record.at < FLAP_SECONDS
+        if record.created_at < since or record.at > now or is_young:
             continue
         if record.trial and not record.failed:
             break

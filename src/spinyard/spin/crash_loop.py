@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from spinyard.core.backoff import backoff_seconds
 from spinyard.core.ids import Uid
-from spinyard.core.observed import ChildFailure
+from spinyard.core.observed import FLAP_SECONDS, ChildFailure
 
-FLAP_SECONDS = 10.0
-"""serving for less than this before failing counts as not having started"""
 CHAIN_SECONDS = 120.0
 """failures further apart than this do not belong to one crash loop"""
 ROUND_MAX = 8

@@ -6,6 +6,7 @@ knows no such difference but one: its records count from the last wish of a pers
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -19,8 +20,8 @@ from spinyard.spin.status import Condition, conditions_with
 
 HELD = "Held"
 BREAKER_OPEN = "BreakerOpen"
-OTHERS_TRIAL_SECONDS = 5.0
-"""how often it is looked whether the trial of another parent came up"""
+TRIAL_LOOK_SECONDS = 5.0
+"""how often it is looked how a trial, its own or another parent's, goes"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Gate:
         if self.held is not None and self.held.until is not None:
             waits.append(self.held.until - self.now)
         if self.breaker.is_open:
-            pause = OTHERS_TRIAL_SECONDS * (0.75 + 0.5 * fraction_of(self.owner))
+            pause = TRIAL_LOOK_SECONDS * (0.75 + 0.5 * fraction_of(self.owner))
             waits.append(pause if self.now >= self.breaker.until else self.breaker.until - self.now)
         return max(0.01, min(waits)) if waits else None
 
@@ -93,19 +94,24 @@ def as_trials(plan: Plan, *gates: Gate) -> Plan:
     return replace(plan, children=children, requires=plan.requires + needed)
 
 
-def with_trials_returned(plan: Plan, row: ObjectRow, seen: Seen) -> Plan:
-    over = trials_over(row, seen)
+def with_trials_returned(plan: Plan, row: ObjectRow, seen: Seen, now: float) -> Plan:
+    """Every plan of a parent goes through this. While one of its trials runs, it is looked at now and then: nothing
+    says that an instance has been up for long enough."""
+    over = trials_over(row, seen, now)
+    kept = [held for held in row.reservations if held.scope.startswith(SCOPE) and held not in over]
+    if kept or any(needed.scope.startswith(SCOPE) for needed in plan.requires):
+        plan = replace(plan, wake_at=min(plan.wake_at or math.inf, now + TRIAL_LOOK_SECONDS))
     return replace(plan, returns=plan.returns + over) if over else plan
 
 
-def trials_over(row: ObjectRow, seen: Seen) -> tuple[Reservation, ...]:
-    """Reservations of trials that came up or failed, or of templates that are not wanted any more."""
+def trials_over(row: ObjectRow, seen: Seen, now: float) -> tuple[Reservation, ...]:
+    """Reservations of trials that are known to be good or bad, or of templates that are not wanted any more."""
     out = []
     for held in row.reservations:
         if held.scope.startswith(SCOPE):
             starts = seen.answers.get(starts_look(Digest(held.scope.removeprefix(SCOPE))))
             trial = starts.trial if isinstance(starts, Starts) else None
-            if trial is None or not (trial.running and trial.child == held.name):
+            if trial is None or trial.child != held.name or not trial.runs(now):
                 out.append(held)
     return tuple(out)
 

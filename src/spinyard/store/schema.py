@@ -121,8 +121,9 @@ _index(
 )
 _index("ix_objects_failures", _c.owner_uid, _c.failed_at, where="failed_at IS NOT NULL")
 _index("ix_objects_served", _c.owner_uid, _c.template_digest, _c.served_at, where="served_at IS NOT NULL")
-# How the last starts of a template went, whoever asked for them.
-_index("ix_objects_broken", _c.template_digest, _c.failed_at, where="failed_at IS NOT NULL AND served_at IS NULL")
+# How the last starts of a template went, whoever asked for them: came up, or failed before that or soon after.
+BROKEN = "failed_at - COALESCE(served_at, failed_at) < 10"
+_index("ix_objects_broken", _c.template_digest, _c.failed_at, where=BROKEN)
 _index("ix_objects_came_up", _c.template_digest, _c.served_at, where="served_at IS NOT NULL")
 sa.Index("ix_objects_changed", _c.kind, _c.commit_seq, _c.uid)
 _index("ix_objects_states", _c.kind, _c.state, _c.finished, where="finished = 0")

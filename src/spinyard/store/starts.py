@@ -9,19 +9,19 @@ from spinyard.core.ids import Digest, Uid
 from spinyard.core.observed import StartRecord, Starts, Trial
 from spinyard.core.spec import Kind
 from spinyard.store.link import Link, Sql
+from spinyard.store.schema import BROKEN
 
 _FAILED = Sql(
     "SELECT uid, created_at, failed_at, outcome, failed_why, spec FROM objects WHERE template_digest = :digest "
-    f"AND failed_at IS NOT NULL AND served_at IS NULL AND kind = '{Kind.SPIN}' "
-    "ORDER BY failed_at DESC, uid LIMIT :limit"
+    f"AND {BROKEN} AND kind = '{Kind.SPIN}' ORDER BY failed_at DESC, uid LIMIT :limit"
 )
 _CAME_UP = Sql(
     "SELECT uid, created_at, served_at, '', '', spec FROM objects WHERE template_digest = :digest "
     f"AND served_at IS NOT NULL AND kind = '{Kind.SPIN}' ORDER BY served_at DESC, uid LIMIT :limit"
 )
 _TRIAL = Sql(
-    "SELECT r.owner_uid, r.name, o.uid IS NOT NULL FROM reservations AS r LEFT JOIN objects AS o ON o.uid = r.name "
-    "AND o.finished = 0 AND o.deleting = 0 AND o.failed_at IS NULL AND o.served_at IS NULL "
+    "SELECT r.owner_uid, r.name, CASE WHEN o.uid IS NULL THEN 1 ELSE 0 END, o.served_at FROM reservations AS r "
+    "LEFT JOIN objects AS o ON o.uid = r.name AND o.finished = 0 AND o.deleting = 0 AND o.failed_at IS NULL "
     "WHERE r.scope = :scope LIMIT 1"
 )
 
@@ -41,7 +41,9 @@ def starts(link: Link, digest: Digest, scope: str, limit: int) -> Starts:
     if not failed:
         return Starts(trial=_trial(trial))
     came_up = link.execute(_CAME_UP, asked).all()
-    both = [_record(record, failed=True) for record in failed] + [_record(record, failed=False) for record in came_up]
+    both = [_record(record, failed=True) for record in failed]
+    uids = {record.uid for record in both}
+    both += [_record(record, failed=False) for record in came_up if record[0] not in uids]
     newest = sorted(both, key=lambda record: (-record.at, record.uid))
     return Starts(tuple(newest[:limit]), _trial(trial))
 
@@ -51,5 +53,5 @@ def _record(record: tuple[str, float, float, str, str, str], *, failed: bool) ->
     return StartRecord(Uid(uid), created_at, at, failed, outcome, message, _MARK.decode(spec).trial)
 
 
-def _trial(found: tuple[str, str, int] | None) -> Trial | None:
-    return None if found is None else Trial(Uid(found[0]), Uid(found[1]), bool(found[2]))
+def _trial(found: tuple[str, str, int, float | None] | None) -> Trial | None:
+    return None if found is None else Trial(Uid(found[0]), Uid(found[1]), found[2] == 1, found[3])

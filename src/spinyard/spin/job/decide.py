@@ -190,7 +190,7 @@ class JobDomain:
         return looks(self._snapshot(row, Seen(), now))
 
     def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
-        return with_trials_returned(decide(self._snapshot(row, seen, now)), row, seen)
+        return with_trials_returned(decide(self._snapshot(row, seen, now)), row, seen, now)
 
     def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> JobSnapshot:
         assert isinstance(row.spec, JobSpec)

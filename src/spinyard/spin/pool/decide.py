@@ -351,7 +351,7 @@ class PoolDomain:
         return looks(self._snapshot(row, Seen(), now))
 
     def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:
-        return with_trials_returned(decide(self._snapshot(row, seen, now)), row, seen)
+        return with_trials_returned(decide(self._snapshot(row, seen, now)), row, seen, now)
 
     def _snapshot(self, row: ObjectRow, seen: Seen, now: float) -> PoolSnapshot:
         assert isinstance(row.spec, WarmPoolSpec)

@@ -8,7 +8,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_BROKEN = "failed_at IS NOT NULL AND served_at IS NULL"
+_BROKEN = "failed_at - COALESCE(served_at, failed_at) < 10"
 _CAME_UP = "served_at IS NOT NULL"
 
 
