@@ -72,7 +72,7 @@ class Gate:
             await _refuse(send, 503, "not-ready", [(b"retry-after", b"1"), (b"x-gallery-not-ready", b"1")])
         elif self._must_fail():
             self.failed_on_purpose += 1
-            await _refuse(send, 500, "failed-on-purpose", [])
+            await _refuse(send, 500, "failed-on-purpose", [(b"x-gallery-failed-on-purpose", b"1")])
         else:
             if self._settings.delay_seconds:
                 await asyncio.sleep(self._settings.delay_seconds)

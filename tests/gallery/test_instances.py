@@ -187,7 +187,9 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(start: Start) -> None
 
 def test_the_wanted_share_of_requests_fails_and_probes_do_not(start: Start) -> None:
     gallery = start(GALLERY_FAIL_RATE="0.25")
-    assert [gallery.get("/photos").status for _ in range(8)] == [200, 200, 200, 500] * 2
+    answers = [gallery.get("/photos") for _ in range(8)]
+    assert [one.status for one in answers] == [200, 200, 200, 500] * 2
+    assert ["x-gallery-failed-on-purpose" in one.headers for one in answers] == [False, False, False, True] * 2
     assert {gallery.get("/healthz").status for _ in range(5)} == {200}
     assert gallery.get("/stats").json["failed_on_purpose"] == 2
 

@@ -179,6 +179,26 @@ def test_a_failure_is_kept_with_its_evidence_and_never_sent_again(
         assert failure.headers["x-envoy-flags"] == "UC"
 
 
+def test_a_marked_error_is_set_apart_and_any_other_is_not() -> None:
+    entries = [MixEntry(path="/fail", method="POST"), MixEntry(path="/gone"), MixEntry(path="/")]
+    result, _ = against(lambda server: run_load(spec_for(server, *entries, apart_header="X-Envoy-Flags")))
+    totals, apart = result.totals, [failure for failure in result.failures if failure.apart]
+    assert (totals.apart, len(apart)) == (result.statuses["503"], result.statuses["503"])
+    assert totals.failed == sum(failure.path == "/gone" for failure in result.failures) > 0
+    assert {failure.path for failure in apart} == {"/fail"}
+    assert (totals.failed_unsafe, totals.sent) == (0, totals.ok + totals.failed + totals.apart)
+    assert result.failures_not_kept == 0
+
+
+def test_the_first_and_last_time_of_a_value_are_those_of_its_requests() -> None:
+    before = time.time()
+    result, _ = against(lambda server: run_load(spec_for(server, timed_header="x-gallery-instance", seconds=0.5)))
+    [(value, (first, last))] = result.times.items()
+    assert value == "one"
+    assert 0.4 < last - first < 0.6
+    assert before <= first < last <= time.time()
+
+
 def test_nobody_listening_is_a_failure_that_never_left() -> None:
     spec = LoadSpec("http://127.0.0.1:1", 50, 0.1)
     result = asyncio.run(run_load(spec))

@@ -106,6 +106,8 @@ class Load:
         self._statuses: Counter[str] = Counter()
         self._values: dict[str, Counter[str]] = {name.lower(): Counter() for name in spec.counted_headers}
         self._failures: list[Failure] = []
+        self._apart_header, self._timed_header = spec.apart_header.lower(), spec.timed_header.lower()
+        self._times: dict[str, tuple[float, float]] = {}
         self._idle: list[Connection] = []  # the most recently used is taken first
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -114,6 +116,7 @@ class Load:
         self._opened = self._waiting_max = 0
         self._now: Callable[[], float] = time.monotonic
         self._start = self._now()
+        self._unix_offset = 0.0
         self._wake = asyncio.Event()
 
     def set_phase(self, name: str) -> None:
@@ -130,6 +133,7 @@ class Load:
         loop = asyncio.get_running_loop()
         self._now = loop.time
         self._start, started_unix, cpu = loop.time() + 0.01, time.time(), time.process_time()
+        self._unix_offset = started_unix - loop.time()
         self._say({"event": "started", "target": self._target.label, "count": self._count, "rate": self._spec.rate})
         timers = [asyncio.create_task(self._sweep()), asyncio.create_task(self._report())]
         self._tick()
@@ -240,16 +244,29 @@ class Load:
             for name, value in answer.headers:
                 if name in self._values:
                     _count(self._values[name], value)
+                if name == self._timed_header:
+                    self._note_time(value, request.counted_from)
         is_ok = answer is not None and error is None and request.shot.is_expected(answer.status)
+        is_apart = not is_ok and error is None and answer is not None and self._is_marked(answer)
         for tally in self._tallies(request):
-            tally.finish(is_ok, request.is_unsafe, latency)
+            tally.finish(is_ok, request.is_unsafe, latency, is_apart=is_apart)
         self._window.add(latency)
         if not is_ok:
-            self._keep(request, answer, error, latency)
+            self._keep(request, answer, error, latency, is_apart=is_apart)
         if self._stopped_by:
             self._wake.set()
 
-    def _keep(self, request: Request, answer: Answer | None, error: str | None, latency: float) -> None:
+    def _is_marked(self, answer: Answer) -> bool:
+        return any(name == self._apart_header for name, _ in answer.headers)
+
+    def _note_time(self, value: str, at: float) -> None:
+        if value in self._times or len(self._times) < VALUES_COUNTED_MAX:
+            first, last = self._times.get(value, (at, at))
+            self._times[value] = (min(first, at), max(last, at))
+
+    def _keep(
+        self, request: Request, answer: Answer | None, error: str | None, latency: float, *, is_apart: bool
+    ) -> None:
         if len(self._failures) >= FAILURES_KEPT_MAX:
             return
         self._failures.append(
@@ -271,6 +288,7 @@ class Load:
                 latency_ms=round(latency * 1000, 3),
                 headers=dict(answer.headers[:40]) if answer else {},
                 body=bytes(answer.body[:EVIDENCE_BYTES]).decode("utf-8", "replace") if answer else "",
+                apart=is_apart,
             )
         )
 
@@ -288,7 +306,7 @@ class Load:
         return None
 
     def _in_flight(self) -> int:
-        return self._total.sent - self._total.ok - self._total.failed
+        return self._total.sent - self._total.ok - self._total.failed - self._total.apart
 
     def _is_done(self) -> bool:
         return bool(self._stopped_by) and (self._is_hurried or not self._in_flight())
@@ -321,12 +339,18 @@ class Load:
             "ok": self._total.ok,
             "failed": self._total.failed,
             "failed_unsafe": self._total.failed_unsafe,
+            "apart": self._total.apart,
+            "times": self._unix_times(),
             "in_flight": self._in_flight(),
             "answered_per_second": round(self._window.count / PROGRESS_SECONDS, 1),
             "p50_ms": self._window.quantile_ms(0.50),
             "p99_ms": self._window.quantile_ms(0.99),
             "max_ms": round(self._window.largest * 1000, 3),
         }
+
+    def _unix_times(self) -> dict[str, tuple[float, float]]:
+        offset = self._unix_offset
+        return {value: (first + offset, last + offset) for value, (first, last) in self._times.items()}
 
     def _close(self) -> None:
         for task in tuple(self._opening):
@@ -351,7 +375,7 @@ class Load:
             statuses=dict(sorted(self._statuses.items())),
             headers={name: dict(values) for name, values in self._values.items() if values},
             failures=self._failures,
-            failures_not_kept=self._total.failed - len(self._failures),
+            failures_not_kept=self._total.failed + self._total.apart - len(self._failures),
             generator=GeneratorReport(
                 late_p50_ms=self._late.quantile_ms(0.5),
                 late_p99_ms=self._late.quantile_ms(0.99),
@@ -360,6 +384,7 @@ class Load:
                 waiting_max=self._waiting_max,
                 cpu_seconds=round(cpu_seconds, 3),
             ),
+            times=self._unix_times(),
         )
 
 
@@ -385,6 +410,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             timeout_seconds=options.timeout,
             seed=options.seed,
             counted_headers=tuple(options.count_header or COUNTED_HEADERS),
+            apart_header=options.apart_header,
+            timed_header=options.time_header,
         )
         load = Load(spec, voice.say)
     except LoadRefusedError as refused:
@@ -412,6 +439,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds from a request's due time")
     parser.add_argument("--seed", type=int, default=1, help="of the choice between requests")
     parser.add_argument("--count-header", action="append", help="response header whose values are counted; repeatable")
+    parser.add_argument("--apart-header", default="", help="a bad status with it was wanted: neither ok nor failed")
+    parser.add_argument("--time-header", default="", help="response header of whose values the times are kept")
     return parser
 
 

@@ -57,6 +57,8 @@ class LoadSpec:
     timeout_seconds: float = 10.0
     seed: int = 1
     counted_headers: tuple[str, ...] = COUNTED_HEADERS
+    apart_header: str = ""  # an unexpected status that comes with it is set apart: it was wanted
+    timed_header: str = ""  # of its values the first and the last time are kept
 
 
 def read_mix(text: str) -> Mix:

@@ -36,6 +36,8 @@ class LoadProcess:
         command += ["--host", spec.host] if spec.host else []
         for header in spec.counted_headers:
             command += ["--count-header", header]
+        command += ["--apart-header", spec.apart_header] if spec.apart_header else []
+        command += ["--time-header", spec.timed_header] if spec.timed_header else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._reader = threading.Thread(target=self._read, name="load-events", daemon=True)
         self._reader.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,7 @@ class Totals:
     failed: int
     failed_unsafe: int
     latency_ms: Latency
+    apart: int = 0  # answers that were set apart: neither ok nor failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Failure:
     latency_ms: float
     headers: dict[str, str]
     body: str
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class LoadResult:
     failures: list[Failure]
     failures_not_kept: int
     generator: GeneratorReport
+    # for each value of the timed header: unix time of the first and the last request that was answered with it
+    times: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def read_result(path: Path) -> LoadResult:
@@ -115,11 +119,13 @@ class Histogram:
 
 class Tally:
     def __init__(self) -> None:
-        self.sent = self.ok = self.failed = self.failed_unsafe = 0
+        self.sent = self.ok = self.failed = self.failed_unsafe = self.apart = 0
         self._latency = Histogram()
 
-    def finish(self, is_ok: bool, is_unsafe: bool, seconds: float) -> None:
-        if is_ok:
+    def finish(self, is_ok: bool, is_unsafe: bool, seconds: float, *, is_apart: bool = False) -> None:
+        if is_apart:
+            self.apart += 1
+        elif is_ok:
             self.ok += 1
             self._latency.add(seconds)
         else:
@@ -131,4 +137,4 @@ class Tally:
         p50, p90, p99, p999 = (seen.quantile_ms(share) for share in (0.5, 0.9, 0.99, 0.999))
         mean = round(seen.sum / seen.count * 1000, 3) if seen.count else 0.0
         latency = Latency(p50, p90, p99, p999, round(seen.largest * 1000, 3), mean)
-        return Totals(self.sent, self.ok, self.failed, self.failed_unsafe, latency)
+        return Totals(self.sent, self.ok, self.failed, self.failed_unsafe, latency, self.apart)
