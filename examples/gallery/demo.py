@@ -18,15 +18,17 @@ from types import FrameType
 
 from rich.markup import escape
 
+from examples.gallery.claims import ClaimAct, seconds_text
+from examples.gallery.rollouts import BAD, GOOD, RolloutAct
 from examples.gallery.show import Show
-from examples.gallery.stage import FILE, BrokenPromise, Json, Stage, free_gateway
+from examples.gallery.stage import EVERY, FILE, BrokenPromise, Json, Stage, free_gateway
 from spinyard.errors import SpinyardError
 from spinyard.testing.load import LoadSpec, Mix, MixEntry
 from spinyard.testing.load_process import LoadProcess
 from spinyard.testing.load_result import LoadResult
 
-RATE = 60.0
-LOAD_SECONDS_MAX = 120.0
+RATE = 80.0
+LOAD_SECONDS_MAX = 900.0  # it is ended when the play is; the machine may be slow
 # The life of a spin, in order; the one that is killed passes through `failed`.
 STATES = ["planned", "provisioning", "bootstrapping", "registering", "failed", "draining", "terminating", "cleaning"]
 STOPPED = 130  # as a shell says it of a program that Ctrl-C ended
@@ -41,6 +43,8 @@ class Demo:
         self.stage = stage
         self.show = show
         self.load: LoadProcess | None = None
+        self.claims = ClaimAct(stage)
+        self.rollouts = RolloutAct(stage, show, self._loaded)
 
     def play(self) -> LoadResult:
         self._step("start keeper, server and Envoy", self._start)
@@ -53,10 +57,15 @@ class Demo:
         self._step("kill -9 the control plane", self._kill_server)
         self._step("scale 3 -> 5", lambda: self._scale(5))
         self._step("scale 5 -> 2", lambda: self._scale(2))
+        self._step("claim from an empty pool", self._in_phase("claims", self.claims.claim_cold))
+        self._step("let the pool keep one warm", self.claims.fill)
+        self._step("claim from the warm pool", self.claims.claim_warm)
+        self._step("release, delete the pool", self.claims.give_back)
+        self._step(f"version {BAD}: 20 % errors", self._in_phase(f"version {BAD}", self.rollouts.bad_version))
+        self._step(f"version {GOOD}: a good one", self._in_phase(f"version {GOOD}", self.rollouts.good_version))
         self._step("steady load", lambda: self._steady(1.0))
-        assert self.load is not None
-        self.load.set_phase("end")
-        return self.load.stop()
+        self._loaded().set_phase("end")
+        return self._loaded().stop()
 
     # -- the acts ------------------------------------------------------------------------------------------------------
 
@@ -95,9 +104,10 @@ class Demo:
     def _roll(self) -> str:
         assert self.load is not None
         self.load.set_phase("roll")
+        version_2 = {'{name: GALLERY_VERSION, value: "1"}': '{name: GALLERY_VERSION, value: "2"}'}
         before = {spin["metadata"]["uid"] for spin in self.stage.spins()}
         began = time.monotonic()
-        self.stage.spinyard("apply", "-f", str(self._version_2()))
+        self.stage.spinyard("apply", "-f", str(self.stage.variant(FILE, "gallery-v2.yaml", version_2)))
 
         def rolled() -> bool:
             self.stage.remember_ports()
@@ -107,14 +117,6 @@ class Demo:
 
         self.stage.wait("all instances are of version 2", rolled, 40)
         return f"surge 1, unavailable 0; {time.monotonic() - began:.1f} s"
-
-    def _version_2(self) -> Path:
-        """Beside the original, because its working directory is relative to the file."""
-        text = FILE.read_text().replace('{name: GALLERY_VERSION, value: "1"}', '{name: GALLERY_VERSION, value: "2"}')
-        text = text.replace("workingDir: ../..", f"workingDir: {FILE.resolve().parents[2]}")
-        path = self.stage.home / "gallery-v2.yaml"
-        path.write_text(text)
-        return path
 
     def _kill_server(self) -> str:
         assert self.load is not None
@@ -168,13 +170,24 @@ class Demo:
             self.show.broken()
             raise
 
+    def _in_phase(self, name: str, act: Callable[[], str]) -> Callable[[], str]:
+        def in_phase() -> str:
+            self._loaded().set_phase(name)
+            return act()
+
+        return in_phase
+
+    def _loaded(self) -> LoadProcess:
+        assert self.load is not None
+        return self.load
+
     def _start_load(self) -> None:
         photos = [one["id"] for one in self._photos()]
         requests = [
             MixEntry(name="page", path="/", weight=1),
             MixEntry(name="list", path="/photos", weight=4),
-            MixEntry(name="photo", path="/photos/{photo}", weight=6),
-            MixEntry(name="thumbnail", path="/photos/{photo}/thumb/160", weight=3),
+            MixEntry(name="photo", path="/photos/{photo}", weight=7),
+            MixEntry(name="thumbnail", path="/photos/{photo}/thumb/160", weight=2),
             MixEntry(
                 name="comment, with key",
                 method="POST",
@@ -197,6 +210,8 @@ class Demo:
             rate=RATE,
             seconds=LOAD_SECONDS_MAX,
             mix=Mix(requests=requests, variables={"photo": photos}),
+            apart_header="x-gallery-failed-on-purpose",
+            timed_header="x-gallery-version",
         )
         self.load = LoadProcess(spec, self.stage.home / "load.json", self.show.on_load)
 
@@ -213,17 +228,29 @@ class Demo:
 def report(demo: Demo, result: LoadResult, left: list[str] | None, records: list[Json]) -> bool:
     """The table; True when every promise was kept. `left` None: it goes on, and only what has ended is judged."""
     unsafe = sum(f.unsafe and "kill instance" in (f.phase, f.phase_at_end) for f in result.failures)
-    failed = result.totals.failed - unsafe
+    # What the bad version itself answered is its own, and is told apart by a header that only it sends.
+    own = [f for f in result.failures if f.apart and f.headers.get("x-gallery-version") == BAD]
+    failed = result.totals.failed + result.totals.apart - unsafe - len(own)
     clean = sum(is_clean(record) for record in records)
-    other = [f"{f.at_seconds:.1f}s {f.phase} {f.method} {f.path} {f.status or f.error}" for f in result.failures]
+    other = [
+        f"{f.at_seconds:.1f}s {f.phase} {f.method} {f.path} {f.status or f.error}"
+        for f in result.failures
+        if f not in own
+    ]
     latency = result.totals.latency_ms
-    good = failed == 0 and not left and clean == len(records) and result.failures_not_kept == 0
+    zero, last = demo.rollouts.zero, result.times[BAD][1]
+    good = failed == 0 and not left and clean == len(records) and result.failures_not_kept == 0 and last <= zero
     demo.show.table(
         "What was promised, and what was seen",
         [
             ("requests", str(result.totals.sent), None),
             ("failed", str(failed), failed == 0),
             ("  unsafe requests in flight on the killed instance", str(unsafe), None),
+            (f"  errors that version {BAD} answered itself", f"{len(own)} of {answered(result, BAD)}", None),
+            (f"version {BAD}: from its first request to 0 %", f"{zero - demo.rollouts.first:.1f} s", True),
+            ("  its last request", f"{zero - last:.1f} s before that", last <= zero),
+            ("claim, cold start", seconds_text(demo.claims.cold), None),
+            ("claim, warm", seconds_text(demo.claims.warm), True),
             ("latency p50 / p99", f"{latency.p50:.1f} / {latency.p99:.1f} ms", None),
             ("spins started" if left is not None else "spins ended", str(len(records)), None),
             ("  verified clean", str(clean), clean == len(records)),
@@ -234,8 +261,13 @@ def report(demo: Demo, result: LoadResult, left: list[str] | None, records: list
         demo.show.say(f"    [red]{escape(line)}[/]")
     if result.failures_not_kept:
         demo.show.say(f"    [red]and {result.failures_not_kept} failures more than the load keeps[/]")
+    demo.show.judged("What the judge saw", demo.rollouts.judged())
     demo.show.durations("Where the time of the spins went", durations(records))
     return good
+
+
+def answered(result: LoadResult, version: str) -> int:
+    return result.headers.get("x-gallery-version", {}).get(version, 0)
 
 
 def is_clean(record: Json) -> bool:
@@ -249,7 +281,7 @@ def durations(records: list[Json]) -> list[tuple[str, int, float, float]]:
     for record in records:
         timeline = record["status"].get("timeline") or []
         for here, after in pairwise(timeline):
-            if here["state"] not in ("serving", "ready"):
+            if here["state"] not in ("serving", "ready", "warm"):
                 spent[here["state"]].append((seconds_of(after["at"]) - seconds_of(here["at"])) * 1000)
     ordered = sorted(spent, key=lambda state: STATES.index(state) if state in STATES else len(STATES))
     return [(state, len(spent[state]), sum(spent[state]) / len(spent[state]), max(spent[state])) for state in ordered]
@@ -308,7 +340,7 @@ def perform(demo: Demo, *, keep: bool) -> bool:
     with demo.show:
         result = demo.play()
         left = None if keep else demo.delete()
-    records = demo.stage.spins(finished=True)
+    records = demo.stage.spins(EVERY, finished=True)
     if keep:
         records = [record for record in records if record["status"]["state"] == "terminated"]
     return report(demo, result, left, records)

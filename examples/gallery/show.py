@@ -22,6 +22,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from examples.gallery.show_rollout import judged_table, rollout_figures, rollout_line, rollout_picture
+
 Spins = Sequence[Mapping[str, Any]]
 
 MARKS = {"running": "[yellow]»[/]", "done": "[green]✓[/]", "broken": "[red]✗[/]"}
@@ -50,6 +52,8 @@ class Show:
         self._away = False
         self._spin_rows = 0
         self._ended: list[RenderableType] = []
+        self._rollout: RenderableType | None = None
+        self._rollout_said = ""
         self._began = time.monotonic()
         self._closed = threading.Event()
         self._live: Live | None = None
@@ -88,6 +92,14 @@ class Show:
             self._load = event
             self._latency.append(number(event, "p99_ms"))
 
+    def rollout(self, version: str, rollout: Mapping[str, Any] | None) -> None:
+        """A rollout as it stands; None: it is over."""
+        if self._live:
+            self._rollout = None if rollout is None else rollout_picture(version, rollout)
+        elif rollout is not None and (said := rollout_line(rollout)) != self._rollout_said:
+            self._rollout_said = said
+            self.say(f"        {escape(said + rollout_figures(rollout))}")
+
     def begin(self, what: str) -> None:
         self._steps.append((what, "running", "", time.monotonic() - self._began))
 
@@ -110,6 +122,8 @@ class Show:
 
     def _picture(self) -> Group:
         parts: list[RenderableType] = [self._steps_table()]
+        if self._rollout is not None:
+            parts += [Text(), self._rollout]
         if self._load:
             parts.append(Text())
             if not self._closed.is_set():  # at the end the table says it better
@@ -137,6 +151,7 @@ class Show:
         failed = int(number(load, "failed")) - unsafe
         colour = "green" if not failed else "red"
         lost = f"   [yellow]{unsafe} unsafe[/]" if unsafe else ""
+        lost += f"   [yellow]{int(number(load, 'apart'))} wanted[/]" if number(load, "apart") else ""
         return (
             f"  requests [bold]{int(number(load, 'sent')):5d}[/]   failed [{colour}]{failed}[/]   "
             f"p50 {number(load, 'p50_ms'):4.0f} ms   p99 {number(load, 'p99_ms'):4.0f} ms   "
@@ -185,6 +200,10 @@ class Show:
             mark = "" if good is None else MARKS["done" if good else "broken"]
             table.add_row(escape(name), f"[{colour}]{escape(value)}[/]" if colour else escape(value), mark)
         self._end(table)
+
+    def judged(self, title: str, steps: Sequence[tuple[str, float, Mapping[str, Any]]]) -> None:
+        """(version, percent, record) of each step of a rollout that was left."""
+        self._end(judged_table(title, steps))
 
     def durations(self, title: str, steps: Sequence[tuple[str, int, float, float]]) -> None:
         """(state, spins, mean ms, worst ms) as bars: solid to the mean, light to the worst."""

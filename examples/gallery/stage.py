@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from spinyard.errors import SpinyardError
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 FILE = Path(__file__).with_name("spinyard.yaml")
+GALLERY = {"spinyard.dev/service": "gallery"}
+EVERY: dict[str, str] = {}
 
 
 class BrokenPromise(Exception):
@@ -65,6 +68,17 @@ class Stage:
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         return {**os.environ, "SPINYARD_HOME": str(self.home), "PATH": path, "PYTHONPATH": str(ROOT)}
 
+    def variant(self, file: Path, name: str, changes: Mapping[str, str]) -> Path:
+        """The file with other words in some places. Its working directory was relative to the file."""
+        text = file.read_text()
+        for before, after in {**changes, "workingDir: ../..": f"workingDir: {ROOT}"}.items():
+            if text.count(before) != 1:
+                raise BrokenPromise(f"{file} was to say {before!r} once")
+            text = text.replace(before, after)
+        path = self.home / name
+        path.write_text(text)
+        return path
+
     def start(self) -> None:
         self.spinyard("server", "--gateway", self.gateway, "-o", "json")
 
@@ -75,11 +89,8 @@ class Stage:
     def service(self) -> Json:
         return dict(self.client.get("Service", "default", "gallery"))
 
-    def spins(self, *, finished: bool = False) -> list[Json]:
-        service = "spinyard.dev/service"
-        listed = self.client.list(
-            "Spin", "default", labels={service: "gallery"}, finished="all" if finished else "false"
-        )
+    def spins(self, labels: Mapping[str, str] = GALLERY, *, finished: bool = False) -> list[Json]:
+        listed = self.client.list("Spin", "default", labels=labels, finished="all" if finished else "false")
         return list(listed["items"])
 
     def ready(self) -> int:
@@ -87,11 +98,26 @@ class Stage:
 
     def glance(self) -> list[Json] | None:
         """The spins as they are just now; None when the control plane does not answer. It never waits for it."""
-        service = {"spinyard.dev/service": "gallery"}
         try:
-            return list(from_home(self.home, actor="demo").list("Spin", "default", labels=service)["items"])
+            return list(from_home(self.home, actor="demo").list("Spin", "default")["items"])
         except (SpinyardError, OSError):
             return None
+
+    @contextlib.contextmanager
+    def through_envoy(self, host: str) -> Iterator[Callable[[str], int]]:
+        """Asks over one connection; the status of the answer."""
+        connection = http.client.HTTPConnection(self.gateway, timeout=10)
+
+        def ask(path: str) -> int:
+            connection.request("GET", path, headers={"Host": host})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+
+        try:
+            yield ask
+        finally:
+            connection.close()
 
     def wait(self, what: str, check: Callable[[], bool], seconds: float) -> float:
         """Seconds until it was so. A server that is away for a moment is waited for too."""
@@ -177,11 +203,25 @@ class Stage:
         out += [f"orphan {row['key']}" for row in self.client.orphans()["items"]]
         return out
 
+    def left_of_pool(self, pool: str, hosts: list[str]) -> list[str]:
+        """The same of one pool, its members and its claims, while other things go on."""
+        records = self.spins({"spinyard.dev/pool": pool}, finished=True)
+        uids = {record["metadata"]["uid"] for record in records}
+        out = [f"spin {one['metadata']['name']}" for one in records if one["status"]["state"] != "terminated"]
+        keys = processes_with("SPINYARD_KEY")
+        out += [f"process {pid}" for pid, key in keys if key.partition("/")[0] in uids]
+        out += [f"ledger row {row['key']}" for row in self.client.resources()["items"] if row["owner"] in uids]
+        out += [f"endpoint {name}" for name in self._endpoints() if name.startswith(f"default/{pool}/")]
+        for host in hosts:
+            with self.through_envoy(host) as ask:
+                out += [f"route {host}"] if ask("/healthz") != 404 else []
+        return out
+
     def remember_installation(self) -> None:
         self.installation = str(self.client.info()["installation"])
 
     def remember_ports(self) -> None:
-        ports = {port for spin in self.spins() for port in (spin["status"].get("ports") or {}).values()}
+        ports = {port for spin in self.spins(EVERY) for port in (spin["status"].get("ports") or {}).values()}
         self.ports_seen = self.ports_seen | ports
 
     def _was_ours(self, port: int) -> bool:
@@ -202,7 +242,7 @@ class Stage:
                 reply += chunk
         body = reply.split(b"\r\n\r\n", 1)[1]
         clusters = json.loads(body[body.index(b"{") : body.rindex(b"}") + 1]).get("cluster_statuses", [])
-        return [f"{one['name']}" for one in clusters if "gallery" in one["name"] and one.get("host_statuses")]
+        return [f"{one['name']}" for one in clusters if one["name"].startswith("default/") and one.get("host_statuses")]
 
 
 def processes_with(variable: str) -> list[tuple[int, str]]:
