@@ -12,6 +12,9 @@ from spinyard.settings import Settings
 
 def serve(settings: Settings) -> int:
     """The server in the foreground, until SIGTERM or SIGINT. Raises from our tree when it cannot start."""
+    from spinyard.wiring.collector import no_collector_meanwhile
+
+    no_collector_meanwhile()
     from spinyard.wiring import server
 
     return server.serve(settings)
