@@ -35,11 +35,16 @@ def web(*options: str) -> list[str]:
 class House:
     """`ports`: a range that no other test has, so that whatever listens in it is ours."""
 
+    pause_seconds = 0.03
+    """between two looks while something is waited for"""
+
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="sy-e2e-", dir="/tmp"))
         self._lock, self.ports = _own_ports()
         self.gateway_port = free_port()
         self.installation = ""
+        self._others = set(_pids())
+        """of before, so never ours: not looked at again for as long as they live"""
 
     @property
     def gateway(self) -> str:
@@ -71,7 +76,9 @@ class House:
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
         python_path = f"{ROOT / 'src'}:{ROOT}"
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("SPINYARD_")}
+        # Without its cache every start of a server would compile all of src.
+        left_out = ("SPINYARD_", "PYTHONDONTWRITEBYTECODE")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         return {**kept, "SPINYARD_HOME": str(self.home), "PATH": path, "PYTHONPATH": python_path}
 
     def start(self, **env: str) -> None:
@@ -147,7 +154,7 @@ class House:
                 if seen:
                     return time.monotonic() - began
             assert time.monotonic() - began < seconds, f"not within {seconds:g} s: {what} ({seen!r})\n{self.story()}"
-            time.sleep(0.03)
+            time.sleep(self.pause_seconds)
 
     def story(self) -> str:
         """For a failed test: what there is, and what was said last."""
@@ -193,6 +200,7 @@ class House:
 
     def left(self) -> list[str]:
         """On the machine: tagged processes, listening ports, data, records, endpoints of Envoy; then the ledger."""
+        self._others = set()  # a pid may have changed hands since
         low, high = self.ports
         out = [f"process {pid} of {environ.get('SPINYARD_KEY')}" for pid, environ in self._tagged()]
         out += [f"listening port {port}" for port in listening() if low <= port <= high]
@@ -228,8 +236,10 @@ class House:
 
     def _tagged(self) -> list[tuple[int, dict[str, str]]]:
         out = []
-        for pid in _pids():
-            environ = _environ(pid)
+        pids = _pids()
+        self._others = self._others.intersection(pids)
+        for pid in pids:
+            environ = {} if pid in self._others else _environ(pid)
             if self.installation and environ.get("SPINYARD_INSTALLATION") == self.installation and is_alive(pid):
                 out.append((pid, environ))
         return out
@@ -298,12 +308,13 @@ def _own_ports() -> tuple[IO[str], tuple[int, int]]:
 
 
 def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _environ(pid: int) -> dict[str, str]:
     try:
-        pairs = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            pairs = file.read().decode(errors="replace").split("\0")
     except OSError:
         return {}  # gone meanwhile, or not ours to read
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
