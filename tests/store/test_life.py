@@ -121,7 +121,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     open_store(path).close()
     raw = sqlite3.connect(path)
-    raw.execute("UPDATE meta SET value = '2' WHERE name = 'min_reader_version'")
+    raw.execute("UPDATE meta SET value = '99' WHERE name = 'min_reader_version'")
     raw.commit()
     raw.close()
     with pytest.raises(StoreFailure) as caught:

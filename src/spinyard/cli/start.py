@@ -42,13 +42,17 @@ class Started:
     server_started: bool
 
 
-def ensure_running(settings: Settings, *, replace_server: bool = False) -> Started:
+def ensure_running(settings: Settings, *, replace_server: bool = False, take_over: bool = False) -> Started:
     """Both answer when this returns. `replace_server`: one that runs is refused (ServerAlreadyRunning), one that is
-    registered but does not answer is started anew with these settings."""
+    registered but does not answer is started anew with these settings. `take_over`: one that runs, of this or another
+    version, is stopped first; the keeper, Envoy and all instances go on."""
     _check_socket_path(settings)
     make_home(settings.home)
     with _only_one_start(settings.home):
         server = answering(settings.home)
+        if server is not None and take_over:
+            stop_supervised(KeeperLink(settings.keeper_socket), SERVER, grace_seconds=10.0)
+            server = None
         if server is not None:
             if replace_server:
                 raise _already(server, settings.home)
@@ -95,7 +99,7 @@ def server_argv(home: Path) -> list[str]:
 def _already(server: ServerFile, home: Path) -> ServerAlreadyRunning:
     error = ServerAlreadyRunning(
         f"a server already runs for home {home}: pid {server.pid}, {server.url}",
-        next_step="use it, stop it with `spinyard down`, or give another --home",
+        next_step="use it, take its place with --take-over, stop it with `spinyard down`, or give another --home",
         details={"pid": server.pid, "url": server.url, "home": str(home)},
     )
     error.fault = "user"

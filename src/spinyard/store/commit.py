@@ -24,6 +24,7 @@ from spinyard.core.plan import (
     WakeChild,
 )
 from spinyard.core.row import ObjectRow
+from spinyard.core.want import RouteWant
 from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
 from spinyard.store import pools, rollouts
 from spinyard.store.codec import Templates, json_text, label_pairs
@@ -197,6 +198,8 @@ class Committer:
         if last:
             rows = [_resource_record(*last[key], now) for key in sorted(last)]
             connection.execute_rows(self._sql.upsert_resources, rows, {"seq": seq})
+            if any(isinstance(want := r.stored_want, RouteWant) and want.by_host for _, r in last.values()):
+                connection.execute(self._rollouts.ask_for_2, {})
 
     def _finish(self, connection: Link, applied: Sequence[Commit]) -> None:
         given_back = [

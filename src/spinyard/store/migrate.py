@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from spinyard.errors import StoreFailure
-from spinyard.store.schema import HEAD, READER_VERSION, meta, metadata, sequence
+from spinyard.store.schema import FIRST_READER_VERSION, HEAD, READER_VERSION, meta, metadata, sequence
 from spinyard.store.session import Sessions
 
 
@@ -93,7 +93,7 @@ def _installation(connection: sa.Connection, new_id: Callable[[], str]) -> str:
     if found is not None:
         return found
     installation = new_id()
-    rows = {"installation": installation, "min_reader_version": str(READER_VERSION)}
+    rows = {"installation": installation, "min_reader_version": str(FIRST_READER_VERSION)}
     connection.execute(meta.insert(), [{"name": name, "value": value} for name, value in rows.items()])
     connection.execute(sequence.insert().values(id=1, commit_seq=0))
     return installation

@@ -16,6 +16,7 @@ from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutPart, RolloutSpec, Servi
 from spinyard.store.codec import decode_spec, json_text
 from spinyard.store.dialect import Words
 from spinyard.store.link import Link, Sql
+from spinyard.store.schema import ASK_FOR_2
 
 
 class Told(NamedTuple):
@@ -44,6 +45,7 @@ class RolloutStatements:
             "resource_version = resource_version + 1, wake_seq = wake_seq + 1, commit_seq = :seq, "
             f"wake_at = {words.least}(COALESCE(wake_at, :now), :now) WHERE uid = :uid"
         )
+        self.ask_for_2 = Sql(ASK_FOR_2)
         self.peer = Sql(
             "SELECT kind, name, state, spec, status, generation, deleting, paused FROM objects "
             "WHERE uid = :uid AND finished = 0"
@@ -75,6 +77,8 @@ def change_service(
         return None
     parameters = {"uid": change.service, "spec": json_text(after), "digest": after.template_digest}
     connection.execute(sql.write, parameters | {"seq": seq, "now": now})
+    if after.side:
+        connection.execute(sql.ask_for_2, {})
     kind, reason, message = _words(spec, after, change)
     return Told(change.service, Kind.SERVICE, namespace, name, owner, kind, reason, message, actor, state)
 

@@ -33,6 +33,10 @@ def server(
     rotate_token: Annotated[
         bool, Parameter(name="--rotate-token", help="Make a new token; the old one is refused at once.")
     ] = False,
+    take_over: Annotated[
+        bool,
+        Parameter(name="--take-over", help="Stop a server that runs first; Envoy and all instances go on: an upgrade."),
+    ] = False,
     common: Common = COMMON,
 ) -> int:
     """Start keeper and server of a home, and stay attached to the server's log.
@@ -49,7 +53,7 @@ def server(
         if answering(home) is not None:
             print(f"new token in {settings.token_file}; the server that runs goes on, the old token is refused")
             return Exit.OK
-    started = ensure_running(settings, replace_server=True)
+    started = ensure_running(settings, replace_server=True, take_over=take_over)
     if common.is_data:
         print_data(_as_data(started, home), common.output)
         return Exit.OK
