@@ -13,6 +13,7 @@ import msgspec
 from spinyard.core.observed import Traffic
 from spinyard.core.spec import WEIGHT_ALL
 from spinyard.core.verdict import Verdict, evidence
+from spinyard.spin.gate import Gate
 from spinyard.spin.rollout import decide, measure
 from spinyard.spin.rollout.snapshot import RolloutSnapshot
 from spinyard.spin.service import decide as service_decide
@@ -119,6 +120,18 @@ def a_pause_is_ignored() -> Iterator[None]:
 @contextmanager
 def a_hold_is_ignored() -> Iterator[None]:
     with patch.object(RolloutSnapshot, "held", property(lambda s: None)):
+        yield
+
+
+@contextmanager
+def a_hold_lets_parents_start() -> Iterator[None]:
+    """Services and pools replace what fails although they are held."""
+    original = Gate.most
+
+    def most(self: Any, wanted: int, asked: int) -> int:
+        return original(replace(self, held=None), wanted, asked)
+
+    with patch.object(Gate, "most", most):
         yield
 
 
@@ -239,6 +252,7 @@ ROLLOUT_MUTATIONS: dict[str, Mutation] = {
         an_abort_is_ignored,
         a_pause_is_ignored,
         a_hold_is_ignored,
+        a_hold_lets_parents_start,
         a_second_rollout_is_taken,
         every_end_is_a_promotion,
         the_side_is_not_switched,

@@ -185,6 +185,7 @@ class Checks:
         if row.kind == Kind.SERVICE and isinstance(row.spec, ServiceSpec) and row.spec.strategy is None:
             self._takes_too_many(row, row.spec, seen, plan)
         self.rollouts.decided(plane, row, seen, plan)
+        self.rollouts.holds.decided(plane, row, seen, plan)
         if not plan.why or not plan.reason:
             self._broken("a plan without a reason", f"{row.kind} {row.name} in {row.state} -> {plan.state}")
 
@@ -246,6 +247,7 @@ class Checks:
                         self.released([Lease(after.uid, commit.row.lease_token)])
         self.pools.committed(batch, results)
         self.rollouts.committed(batch, results)
+        self.rollouts.holds.committed(plane, batch, results)
 
     def _one_committed(self, plane: Any, commit: Commit, after: ObjectRow, was: ObjectFacts) -> None:
         sim, row, plan = self._sim, commit.row, commit.plan

@@ -244,7 +244,7 @@ class SeenDomain:
         self.machine = inner.machine
 
     def looks(self, row: ObjectRow, now: float) -> tuple[Any, ...]:
-        self._plane.sim.checks.rollouts.looking(self._plane, row)
+        self._plane.sim.checks.rollouts.holds.looking(self._plane, row)
         return self._inner.looks(row, now)
 
     def decide(self, row: ObjectRow, seen: Seen, now: float) -> Plan:

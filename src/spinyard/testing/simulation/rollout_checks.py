@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from spinyard.core.holds import scopes_over
 from spinyard.core.ids import ResourceKey, Uid
 from spinyard.core.observed import Children, ClusterTraffic, LookChildren, LookPeer, LookTraffic, Peer, Seen, Traffic
 from spinyard.core.plan import CreateChild, DeleteChild, EndRollout, Plan
@@ -25,6 +24,7 @@ from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
 from spinyard.ports.store import Commit, CommitResult, Committed
 from spinyard.spin.rollout.status import Reading, RolloutStatus, decode_rollout_status
 from spinyard.spin.service.status import decode_service_status
+from spinyard.testing.simulation.hold_checks import HoldChecks
 from spinyard.testing.simulation.parts import ObjectFacts
 from spinyard.testing.simulation.stage import Stage
 
@@ -44,15 +44,11 @@ class RolloutChecks:
         self._sim = sim
         self._weights: dict[str, int] = {}
         self._back: set[str] = set()
-        self._looked: dict[tuple[str, str], float] = {}
+        self.holds = HoldChecks(sim, self._side_of)
         self._clusters: dict[str, str] = {}
         self._serials: dict[str, tuple[str, int]] = {}
 
     # -- decisions -----------------------------------------------------------------------------------------------------
-
-    def looking(self, plane: Any, row: ObjectRow) -> None:
-        if self._sim.traffic.rates:
-            self._looked[plane.holder, row.uid] = self._sim.loop_time
 
     def decided(self, plane: Any, row: ObjectRow, seen: Seen, plan: Plan) -> None:
         if not self._sim.traffic.rates:
@@ -62,7 +58,7 @@ class RolloutChecks:
         if not isinstance(row.spec, RolloutSpec):
             return
         before, after = decode_rollout_status(row.status), decode_rollout_status(plan.status)
-        held = self._is_held(plane, row, row.spec)
+        held = self.holds.key(plane, row, (Kind.SERVICE, row.spec.service)) is not None
         self._folded(row, row.spec, seen, before, after)
         if after.weight > before.weight:
             self._rises(row, row.spec, before, after, held=held)
@@ -75,13 +71,6 @@ class RolloutChecks:
         promotes = any(isinstance(change, EndRollout) and change.promote for change in plan.children)
         if promotes and row.state not in ("judging", "promoting"):
             self._broken("promoted out of order", f"{row.name} in {row.state}")
-
-    def _is_held(self, plane: Any, row: ObjectRow, spec: RolloutSpec) -> bool:
-        scopes = (
-            *scopes_over(row.namespace, Kind.ROLLOUT, row.name),
-            *scopes_over(row.namespace, Kind.SERVICE, spec.service),
-        )
-        return bool(self._sim.users.rollouts.is_held(scopes, self._looked.get((plane.holder, row.uid), -1.0)))
 
     def _rises(
         self, row: ObjectRow, spec: RolloutSpec, before: RolloutStatus, after: RolloutStatus, *, held: bool

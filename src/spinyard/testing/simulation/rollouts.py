@@ -93,12 +93,17 @@ class RolloutUsers:
     def any_running(self) -> bool:
         return bool(self._sim.peek.rollouts())
 
-    def is_held(self, scopes: tuple[str, ...], since: float) -> bool:
-        """In force from then until now, without a break, and not just about to end."""
+    def held(self, scopes: tuple[str, ...], since: float) -> tuple[object, ...] | None:
+        """The holds in force from then until now, without a break, and not just about to end; None for none."""
         now = self._sim.clock.now()
-        return any(
-            one is not None and one[0] <= since and (one[1] is None or one[1] > now + 1.0)
-            for one in map(self.holds.get, scopes)
+        found = ((scope, self.holds[scope]) for scope in dict.fromkeys(scopes) if scope in self.holds)
+        return (
+            tuple(
+                (scope, begun)
+                for scope, (begun, until) in found
+                if begun <= since and (until is None or until > now + 1.0)
+            )
+            or None
         )
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -242,18 +247,19 @@ class RolloutUsers:
             for held in list(self.holds):
                 self._release(held)
             return
-        scope = chance.choose((EVERYTHING, "namespace/default", "service/api0", "service/api1"))
+        scope = chance.choose((EVERYTHING, "namespace/default", "service/api0", "pool/box0", "service/api0"))
         seconds = chance.between(2.0, 30.0) if chance.happens(0.3) else None
         wanted = HoldRequest(scope, "default", "looking", seconds)
         uid, now = self._sim.clock.new_uid(), self._sim.clock.now()
-        before = self.holds.get(scope)
         try:
             self._sim.store.transact(lambda tx: hold(tx, wanted, USER, uid=uid), now=now)
         except SpinyardError as error:
             return self._sim.log(f"refused: {error.message}")
+        key = scope.replace("pool/", "warmpool/")
+        before = self.holds.get(key)
         over = before is None or (before[1] is not None and before[1] <= now)
         since = self._sim.loop_time if over or before is None else before[0]
-        self.holds[scope] = (since, None if seconds is None else now + seconds)
+        self.holds[key] = (since, None if seconds is None else now + seconds)
         self._hint(uid)
 
     def _release(self, scope: str) -> None:

@@ -138,6 +138,7 @@ def make(seed: int) -> Scenario:
         ]
     if seed % 7 in POOL_SEEDS:
         steps = with_pools(chance.stream("pools"), steps, seconds)
+        steps += held(chance.stream("holds"), seconds)
     if seed % 7 in ROLLOUT_SEEDS:
         steps, rates = with_rollouts(chance.stream("rollouts"), steps, rates, seconds, calm)
     return Scenario(
@@ -184,3 +185,12 @@ def with_rollouts(
         for _ in range(3 + chance.below(12))
     ]
     return steps, rates
+
+
+def held(chance: Chance, seconds: float) -> list[Step]:
+    """In a third of the runs with pools."""
+    if not chance.happens(0.33):
+        return []
+    begun = chance.between(5.0, seconds * 0.7)
+    steps = [Step(begun, "hold", 0, chance.fraction())]
+    return [*steps, Step(begun + chance.between(3.0, 30.0), "unhold", 0, 0.5)] if chance.happens(0.7) else steps
