@@ -132,6 +132,16 @@ def test_down_stops_the_server_also_when_the_keeper_was_killed(run: Run, home: P
     assert not process_exists(server)
 
 
+def test_what_has_ended_is_gone_even_when_nobody_reaps_it() -> None:
+    """As in a container whose first process does not: `down` must not wait for a keeper that has ended."""
+    child = subprocess.Popen(["/bin/true"])
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not process_exists(child.pid)
+    finally:
+        child.wait()
+
+
 def test_down_with_delete_removes_every_object_first(run: Run, home: Path, manifest: str) -> None:
     run("up", "-f", manifest)
     result = run("down", "--delete")

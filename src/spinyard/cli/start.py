@@ -83,13 +83,14 @@ def answering(home: Path) -> ServerFile | None:
 
 
 def process_exists(pid: int) -> bool:
+    """One that has ended does not, reaped or not: in a container nobody may ever reap what was detached."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (ProcessLookupError, FileNotFoundError):
         return False
     except PermissionError:
         return True
-    return True
 
 
 def server_argv(home: Path) -> list[str]:
