@@ -68,7 +68,7 @@ def _claims(home: Home, count: int) -> tuple[list[float], int, Json]:
         "workingDir": str(ROOT),
         "env": [{"name": "PYTHONPATH", "value": str(ROOT)}],
         "ports": [{"name": "http"}],
-        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}},
         "terminationGracePeriodSeconds": 5,
     }
     spec: Json = {"owner": "bench", "min": size, "max": size, "hostSuffix": "box.localhost", "template": template}

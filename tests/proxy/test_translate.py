@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spinyard.core.ids import ResourceKey
 from spinyard.core.spec import Grpc, HttpGet, Probe, TcpSocket
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant
-from spinyard.proxy import proto, translate, translate_routes
+from spinyard.proxy import encoded, proto, translate, translate_routes
 from spinyard.proxy.route_table import RouteTable
 from spinyard.proxy.translate_listener import gateway_of
 from tests.proxy import golden
@@ -41,6 +41,13 @@ def test_every_field_is_one_that_envoy_knows(name: str) -> None:
     message, case = MESSAGES[name.split("_")[0]], golden.cases()[name]
     body = proto.encode(message, case)
     assert proto.encode(message, proto.decode(message, body)) == body
+
+
+def test_endpoints_encoded_one_by_one_are_the_same_bytes() -> None:
+    wants = [golden.endpoint(n, host=f"C{n}.box") for n in (4, 2, 9)] + [golden.endpoint(2, probe_port=81)]
+    whole = proto.encode(MESSAGES["assignment"], translate.assignment("pool", wants))
+    assert encoded.assignment("pool", wants) == whole
+    assert encoded.assignment("none", []) == proto.encode(MESSAGES["assignment"], translate.assignment("none", []))
 
 
 def test_the_bytes_are_the_same_in_another_process() -> None:

@@ -19,7 +19,7 @@ from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
 from spinyard.errors import ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.proxy import proto, translate, translate_listener
+from spinyard.proxy import encoded, proto, translate_listener
 from spinyard.proxy.bootstrap import RUNTIME_LAYER
 from spinyard.proxy.changes import Changes
 from spinyard.proxy.facts import check, describe, endpoint_facts
@@ -327,10 +327,9 @@ class ProxyProvider:
         cluster = self._clusters.get(name)
         if cluster is None:
             return [Change(CLUSTER, name, None), Change(ENDPOINTS, name, None)]
-        assignment = translate.assignment(name, cluster.endpoints.values())
         return [
-            Change(CLUSTER, name, proto.encode(_message(CLUSTER), translate.cluster(cluster.settings))),
-            Change(ENDPOINTS, name, proto.encode(_message(ENDPOINTS), assignment)),
+            Change(CLUSTER, name, encoded.cluster(cluster.settings)),
+            Change(ENDPOINTS, name, encoded.assignment(name, cluster.endpoints.values())),
         ]
 
     def _note_versions(self) -> None:

@@ -158,16 +158,20 @@ _HEALTH = {
 
 
 def assignment(cluster_name: str, endpoints: Iterable[EndpointWant]) -> Dict:
-    """The endpoints of one cluster, in a stable order. Of two with one address the later one counts: a port is given
-    out again only after its holder is gone."""
-    by_address = {(want.address, want.port): want for want in endpoints}
     return {
         "cluster_name": cluster_name,
-        "endpoints": [{"lb_endpoints": [_lb_endpoint(want) for _, want in sorted(by_address.items())]}],
+        "endpoints": [{"lb_endpoints": [lb_endpoint(want) for want in in_order(endpoints)]}],
     }
 
 
-def _lb_endpoint(want: EndpointWant) -> Dict:
+def in_order(endpoints: Iterable[EndpointWant]) -> list[EndpointWant]:
+    """The endpoints of one cluster, in a stable order. Of two with one address the later one counts: a port is given
+    out again only after its holder is gone."""
+    by_address = {(want.address, want.port): want for want in endpoints}
+    return [by_address[address] for address in sorted(by_address)]
+
+
+def lb_endpoint(want: EndpointWant) -> Dict:
     endpoint: Dict = {"address": {"socket_address": {"address": want.address, "port_value": want.port}}}
     if want.probe_port and want.probe_port != want.port:
         endpoint["health_check_config"] = {"port_value": want.probe_port}
