@@ -1,4 +1,4 @@
-"""The demo's act of the warm pool: the same template claimed cold and warm, both timed to the first answer through Envoy."""
+"""The demo's act of the warm pool: one template claimed cold and warm, timed to the first answer through Envoy."""
 
 from __future__ import annotations
 

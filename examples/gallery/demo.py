@@ -9,16 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
 from rich.markup import escape
 
-from examples.gallery.claims import ClaimAct, seconds_text
+from examples.gallery.claims import ClaimAct
+from examples.gallery.report import report
 from examples.gallery.rollouts import BAD, GOOD, RolloutAct
 from examples.gallery.show import Show
 from examples.gallery.stage import EVERY, FILE, BrokenPromise, Json, Stage, free_gateway
@@ -29,8 +27,6 @@ from spinyard.testing.load_result import LoadResult
 
 RATE = 80.0
 LOAD_SECONDS_MAX = 900.0  # it is ended when the play is; the machine may be slow
-# The life of a spin, in order; the one that is killed passes through `failed`.
-STATES = ["planned", "provisioning", "bootstrapping", "registering", "failed", "draining", "terminating", "cleaning"]
 STOPPED = 130  # as a shell says it of a program that Ctrl-C ended
 
 
@@ -225,72 +221,6 @@ class Demo:
         return list(listed["items"])
 
 
-def report(demo: Demo, result: LoadResult, left: list[str] | None, records: list[Json]) -> bool:
-    """The table; True when every promise was kept. `left` None: it goes on, and only what has ended is judged."""
-    unsafe = sum(f.unsafe and "kill instance" in (f.phase, f.phase_at_end) for f in result.failures)
-    # What the bad version itself answered is its own, and is told apart by a header that only it sends.
-    own = [f for f in result.failures if f.apart and f.headers.get("x-gallery-version") == BAD]
-    failed = result.totals.failed + result.totals.apart - unsafe - len(own)
-    clean = sum(is_clean(record) for record in records)
-    other = [
-        f"{f.at_seconds:.1f}s {f.phase} {f.method} {f.path} {f.status or f.error}"
-        for f in result.failures
-        if f not in own
-    ]
-    latency = result.totals.latency_ms
-    zero, last = demo.rollouts.zero, result.times[BAD][1]
-    good = failed == 0 and not left and clean == len(records) and result.failures_not_kept == 0 and last <= zero
-    demo.show.table(
-        "What was promised, and what was seen",
-        [
-            ("requests", str(result.totals.sent), None),
-            ("failed", str(failed), failed == 0),
-            ("  unsafe requests in flight on the killed instance", str(unsafe), None),
-            (f"  errors that version {BAD} answered itself", f"{len(own)} of {answered(result, BAD)}", None),
-            (f"version {BAD}: from its first request to 0 %", f"{zero - demo.rollouts.first:.1f} s", True),
-            ("  its last request", f"{zero - last:.1f} s before that", last <= zero),
-            ("claim, cold start", seconds_text(demo.claims.cold), None),
-            ("claim, warm", seconds_text(demo.claims.warm), True),
-            ("latency p50 / p99", f"{latency.p50:.1f} / {latency.p99:.1f} ms", None),
-            ("spins started" if left is not None else "spins ended", str(len(records)), None),
-            ("  verified clean", str(clean), clean == len(records)),
-            *([("resources left", str(len(left)), not left)] if left is not None else []),
-        ],
-    )
-    for line in (other if failed else [])[:10] + (left or [])[:10]:
-        demo.show.say(f"    [red]{escape(line)}[/]")
-    if result.failures_not_kept:
-        demo.show.say(f"    [red]and {result.failures_not_kept} failures more than the load keeps[/]")
-    demo.show.judged("What the judge saw", demo.rollouts.judged())
-    demo.show.durations("Where the time of the spins went", durations(records))
-    return good
-
-
-def answered(result: LoadResult, version: str) -> int:
-    return result.headers.get("x-gallery-version", {}).get(version, 0)
-
-
-def is_clean(record: Json) -> bool:
-    conditions = {one["type"]: one["status"] for one in record["status"].get("conditions", [])}
-    return record["status"]["state"] == "terminated" and conditions.get("CleanupVerified") == "True"
-
-
-def durations(records: list[Json]) -> list[tuple[str, int, float, float]]:
-    """(state, spins, mean ms, worst ms) of the time spent in each state on the way up and on the way down."""
-    spent: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        timeline = record["status"].get("timeline") or []
-        for here, after in pairwise(timeline):
-            if here["state"] not in ("serving", "ready", "warm"):
-                spent[here["state"]].append((seconds_of(after["at"]) - seconds_of(here["at"])) * 1000)
-    ordered = sorted(spent, key=lambda state: STATES.index(state) if state in STATES else len(STATES))
-    return [(state, len(spent[state]), sum(spent[state]) / len(spent[state]), max(spent[state])) for state in ordered]
-
-
-def seconds_of(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it up to play with, instead of deleting it")
@@ -343,7 +273,7 @@ def perform(demo: Demo, *, keep: bool) -> bool:
     records = demo.stage.spins(EVERY, finished=True)
     if keep:
         records = [record for record in records if record["status"]["state"] == "terminated"]
-    return report(demo, result, left, records)
+    return report(demo.show, demo.claims, demo.rollouts, result, left, records)
 
 
 def say_how_to_stop(stage: Stage, show: Show) -> None:

@@ -57,7 +57,8 @@ class RolloutAct:
 
     def _roll_out(self, version: str, fail_rate: float) -> Json:
         """The Rollout as it ended."""
-        self.stage.spinyard("apply", "-f", str(self._file(version, fail_rate)))
+        file = self.file(version, fail_rate, replicas=self.stage.service()["spec"]["replicas"])
+        self.stage.spinyard("apply", "-f", str(file))
         name = self._newest()
         began = time.monotonic()
         try:
@@ -84,11 +85,11 @@ class RolloutAct:
             raise BrokenPromise(f"one rollout was to be made, found: {', '.join(new) or 'none'}")
         return str(new[0])
 
-    def _file(self, version: str, fail_rate: float) -> Path:
+    def file(self, version: str, fail_rate: float, *, replicas: int) -> Path:
         changes = {
             '{name: GALLERY_VERSION, value: "1"}': f'{{name: GALLERY_VERSION, value: "{version}"}}\n'
             f'      - {{name: GALLERY_FAIL_RATE, value: "{fail_rate:g}"}}',
-            "  replicas: 3\n": f"  replicas: {self.stage.service()['spec']['replicas']}\n  rollout: {STRATEGY}\n",
+            "  replicas: 3\n": f"  replicas: {replicas}\n  rollout: {STRATEGY}\n",
         }
         return self.stage.variant(FILE, f"gallery-v{version}.yaml", changes)
 

@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from examples.gallery.show_rollout import judged_table, rollout_figures, rollout_line, rollout_picture
+from examples.gallery.show_rollout import judged_table, percent, rollout_line, rollout_picture
 
 Spins = Sequence[Mapping[str, Any]]
 
@@ -53,7 +53,7 @@ class Show:
         self._spin_rows = 0
         self._ended: list[RenderableType] = []
         self._rollout: RenderableType | None = None
-        self._rollout_said = ""
+        self._weight_said = 0.0
         self._began = time.monotonic()
         self._closed = threading.Event()
         self._live: Live | None = None
@@ -96,9 +96,9 @@ class Show:
         """A rollout as it stands; None: it is over."""
         if self._live:
             self._rollout = None if rollout is None else rollout_picture(version, rollout)
-        elif rollout is not None and (said := rollout_line(rollout)) != self._rollout_said:
-            self._rollout_said = said
-            self.say(f"        {escape(said + rollout_figures(rollout))}")
+        elif rollout is not None and (weight := percent(rollout["status"])) != self._weight_said:
+            self._weight_said = weight
+            self.say(f"        {escape(rollout_line(rollout))}")
 
     def begin(self, what: str) -> None:
         self._steps.append((what, "running", "", time.monotonic() - self._began))

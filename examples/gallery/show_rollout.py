@@ -1,4 +1,4 @@
-"""How the demo shows a rollout: two lines while it goes, one row for each step afterwards. Figures as the API tells them."""
+"""How the demo shows a rollout: two lines while it goes, a row for each step afterwards. The figures are the API's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 Json = Mapping[str, Any]
 
@@ -18,14 +19,13 @@ HOW = {"passed": "[green]passed[/]", "failed": "[red]back to 0 %[/]"}
 
 
 def rollout_line(rollout: Json) -> str:
-    """State and weight: what a pipe gets a line for whenever it changes."""
+    """For a pipe, which gets one whenever the weight that Envoy confirmed has changed."""
     status = rollout["status"]
-    return f"{percent(status):g} % on the new version: {status['state']}"
-
-
-def rollout_figures(rollout: Json) -> str:
-    old, new = sides(rollout["status"])
-    return f"; old {count(old)}, new {count(new)}" if new.get("requests") else ""
+    said = f"{percent(status):g} % of the requests on the new version, {status['state']}"
+    for step in (status.get("steps") or ())[-1:]:
+        old, new = sides(step)
+        said += f"; at {step['weight'] / 100:g} %: old {failed(old)}, new {failed(new)} failed: {step['how']}"
+    return said
 
 
 def rollout_picture(version: str, rollout: Json) -> RenderableType:
@@ -34,15 +34,13 @@ def rollout_picture(version: str, rollout: Json) -> RenderableType:
     full = round(weight / 100 * BAR_WIDTH) or int(weight > 0)
     colour = "red" if status.get("stopped") else "green"
     old, new = sides(status)
-    grid = Table.grid(padding=(0, 1))
-    for width in (12, BAR_WIDTH, 6):
-        grid.add_column(width=width, no_wrap=True)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    bar = f"[{colour}]{'█' * full}[/][dim]{'░' * (BAR_WIDTH - full)}[/]"
-    grid.add_row(f"  version {escape(version)}", bar, f"{weight:g} %", f"[bold]{escape(status['state'])}[/]")
     why = str(status.get("stopped") or status.get("needs") or "")
-    grid.add_row("  success", f"old {success(old)}   new {success(new)}", "", f"[dim]{escape(why)}[/]")
-    return grid
+    lines = (
+        f"  {'version ' + escape(version):<11}[{colour}]{'█' * full}[/][dim]{'░' * (BAR_WIDTH - full)}[/]"
+        f"{weight:6g} %  [bold]{escape(status['state'])}[/]",
+        f"  {'success':<11}old {success(old)}   new {success(new)}   [dim]{escape(why)}[/]",
+    )
+    return Group(*(cut(line) for line in lines))
 
 
 def judged_table(title: str, steps: Sequence[tuple[str, float, Json]]) -> Table:
@@ -54,7 +52,7 @@ def judged_table(title: str, steps: Sequence[tuple[str, float, Json]]) -> Table:
         old, new = sides(step)
         how = str(step.get("how"))
         words = HOW.get(how, escape(how))
-        table.add_row(escape(version), f"{weight:g} %", short(old), short(new), took(step), words)
+        table.add_row(escape(version), f"{weight:g} %", failed(old), failed(new), took(step), words)
     return table
 
 
@@ -75,11 +73,7 @@ def success(side: Json) -> str:
     return f"{math.floor((requests - failures) / requests * 1000) / 10:g} % of {requests}"
 
 
-def count(side: Json) -> str:
-    return f"{int(side.get('failures') or 0)} of {int(side.get('requests') or 0)} failed"
-
-
-def short(side: Json) -> str:
+def failed(side: Json) -> str:
     return f"{int(side.get('failures') or 0)} of {int(side.get('requests') or 0)}"
 
 
@@ -88,3 +82,9 @@ def took(step: Json) -> str:
     if not begun or not left:
         return "-"
     return f"{(datetime.fromisoformat(left) - datetime.fromisoformat(begun)).total_seconds():.1f}"
+
+
+def cut(markup: str) -> Text:
+    text = Text.from_markup(markup, overflow="ellipsis")
+    text.no_wrap = True
+    return text
