@@ -29,6 +29,7 @@ from spinyard.store.leases import LeaseStatements
 from spinyard.store.store import SqlStore
 from tests.sim.parts import PARTS
 from tests.sim.pool_mutations import POOL_MUTATIONS
+from tests.sim.rollout_mutations import ROLLOUT_FIRST_SEED, ROLLOUT_MUTATIONS
 
 Mutation = Callable[[], AbstractContextManager[None]]
 
@@ -385,37 +386,41 @@ def lost_route_change() -> Iterator[None]:
         yield
 
 
-MUTATIONS: dict[str, Mutation] = {
-    one.__name__: one
-    for one in (
-        new_key_on_each_retry,
-        execute_before_commit,
-        no_compare_and_set,
-        claim_without_lease,
-        owner_not_woken,
-        ledger_read_before_the_listing,
-        sweep_without_grace,
-        sweep_never_removes,
-        unknown_read_as_absent,
-        unknown_means_lost,
-        no_quarantine,
-        terminated_without_waiting,
-        stopped_before_drained,
-        registered_before_ready,
-        reservations_not_released,
-        the_same_port_for_all,
-        slots_used_again,
-        children_without_count,
-        action_outlives_its_lease,
-        retry_without_backoff,
-        rolling_ignores_max_unavailable,
-        crash_loop_without_backoff,
-        retained_directory_removed,
-        deletion_forgotten,
-        stale_taken_for_committed,
-        endpoint_never_asked_again,
-    )
-} | POOL_MUTATIONS
+MUTATIONS: dict[str, Mutation] = (
+    {
+        one.__name__: one
+        for one in (
+            new_key_on_each_retry,
+            execute_before_commit,
+            no_compare_and_set,
+            claim_without_lease,
+            owner_not_woken,
+            ledger_read_before_the_listing,
+            sweep_without_grace,
+            sweep_never_removes,
+            unknown_read_as_absent,
+            unknown_means_lost,
+            no_quarantine,
+            terminated_without_waiting,
+            stopped_before_drained,
+            registered_before_ready,
+            reservations_not_released,
+            the_same_port_for_all,
+            slots_used_again,
+            children_without_count,
+            action_outlives_its_lease,
+            retry_without_backoff,
+            rolling_ignores_max_unavailable,
+            crash_loop_without_backoff,
+            retained_directory_removed,
+            deletion_forgotten,
+            stale_taken_for_committed,
+            endpoint_never_asked_again,
+        )
+    }
+    | POOL_MUTATIONS
+    | ROLLOUT_MUTATIONS
+)
 # Not in the gate, for no seed found them yet: `lost_wake_up` (a service looks again by itself in seconds: only slower)
 # and `lost_route_change` (found once, by seed 150 of an earlier scenario).
 
@@ -447,5 +452,5 @@ FIRST_SEED = {
     "ttl_ignored": 2,
     "no_refill": 2,
     "surplus_stays": 30,
-}
+} | ROLLOUT_FIRST_SEED
 """where it was found last: looked at first, to save time; any other seed will do"""

@@ -263,3 +263,22 @@ ROLLOUT_MUTATIONS: dict[str, Mutation] = {
         all_requests_at_once,
     )
 }
+
+ROLLOUT_FIRST_SEED = {
+    "weight_raised_without_a_pass": 4,
+    "retreat_keeps_the_weight": 4,
+    "removed_before_zero_is_shown": 4,
+    "an_older_serial_is_believed": 4,
+    "shown_before_it_is_confirmed": 4,
+    "counted_over_two_epochs": 4,
+    "nothing_counted_is_good": 4,
+    "senseless_counters_are_folded": 18,
+    "a_failed_gate_is_ignored": 4,
+    "an_abort_is_ignored": 11,
+    "a_pause_is_ignored": 15,
+    "a_hold_is_ignored": 151,
+    "a_hold_lets_parents_start": 4,
+    "a_second_rollout_is_taken": 8,
+    "the_side_is_not_switched": 8,
+    "all_requests_at_once": 4,
+}

@@ -8,11 +8,22 @@ from dataclasses import replace
 import pytest
 
 from spinyard.spin.claim.status import TRANSITIONS as CLAIM
+from spinyard.spin.hold import TRANSITIONS as HOLD
 from spinyard.spin.job.status import TRANSITIONS as JOB
 from spinyard.spin.pool.status import TRANSITIONS as POOL
+from spinyard.spin.rollout.status import TRANSITIONS as ROLLOUT
 from spinyard.spin.service.status import TRANSITIONS as SERVICE
 from spinyard.spin.status import TRANSITIONS as SPIN
-from spinyard.testing.simulation.scenario import DISTURBANCES, POOL_USER, RATES, USER, Step, make
+from spinyard.testing.simulation.scenario import (
+    DISTURBANCES,
+    POOL_USER,
+    RATES,
+    ROLLOUT_RATES,
+    ROLLOUT_USER,
+    USER,
+    Step,
+    make,
+)
 from tests.sim.mutations import FIRST_SEED, MUTATIONS
 from tests.sim.parts import simulate
 from tests.sim.pool_mutations import room_given_back_in_silence
@@ -24,10 +35,17 @@ SEEDS_CPU_SECONDS = 60.0
 MUTATION_SEEDS = 60
 """a planted bug must be found within so many"""
 
-MACHINES = (SPIN, SERVICE, JOB, POOL, CLAIM)
+MACHINES = (SPIN, SERVICE, JOB, POOL, CLAIM, ROLLOUT, HOLD)
 OF_POOLS = (
     *("bound", "claim-hit", "claim-cold", "claim-warm", "claim-waited", "claim-rebound", "claim-expired"),
     *("claim-renewed", "claim-hook-failed", "claim:CapacityUnavailable", "freshness", "idle-shrink"),
+)
+
+
+OF_ROLLOUTS = (
+    *("rollout-made", "rollout-refused", "weight-rises", "folded", "judged-good", "judged-bad", "traffic-unknown"),
+    *("step-passed", "step-promoted", "ended:succeeded", "ended:rolled_back", "back:GateFailed", "back:Aborted"),
+    *("back:Deleted", "back:ServiceGone", "back:NotReadyInTime", "back:NewSideDown", "held:Service", "held:WarmPool"),
 )
 
 
@@ -45,12 +63,12 @@ def test_everything_holds_in_every_seed_and_every_fault_and_state_is_reached() -
 
     wanted = {f"{machine.name}:{state}" for machine in MACHINES for state in machine.states()}
     wanted -= {f"{machine.name}:{machine.initial}" for machine in MACHINES}
-    wanted |= {f"fault:{name}" for name, _ in RATES if ":" in name} | {
-        f"step:{what}" for what in DISTURBANCES + USER + POOL_USER
+    wanted |= {f"fault:{name}" for name, _ in RATES + ROLLOUT_RATES if ":" in name} | {
+        f"step:{what}" for what in DISTURBANCES + USER + POOL_USER + ROLLOUT_USER
     }
     wanted |= {f"event:{reason}" for reason in ("RolledBack", "CrashLoopBackOff", "DrainDeadline", "Stuck", "Leaked")}
     wanted |= {"fault:disk", "crash", "takeover", "stale", "refused", "orphan-removed", "zombie-call"}
-    wanted |= set(OF_POOLS)
+    wanted |= set(OF_POOLS) | set(OF_ROLLOUTS)
     assert wanted - reached == set()
 
 
