@@ -1,4 +1,4 @@
-"""The least that could be called a durable claim service: FastAPI and SQLite, one commit (synchronous=FULL) a request."""
+"""The least that is a durable claim service: FastAPI and SQLite, one commit (synchronous=FULL) a request."""
 
 import os
 import sqlite3

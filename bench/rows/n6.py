@@ -1,9 +1,9 @@
-"""N6: durable claims a second through the HTTP API; a claim has ended when the API has answered 201, bound in one commit.
+"""N6: durable claims a second through the HTTP API; a claim ends when the API has answered 201, bound in one commit.
 
 The pool holds real processes, was filled beforehand, and its maximum is its minimum, so nothing is refilled meanwhile.
 Closed loop over kept connections from processes of their own. Every claim must have been warm, and no member may have
 been given twice: asked of the API afterwards. Peers in the same run, before each of ours: bare SQLite, one INSERT a
-commit from one thread (the limit of one commit each), and FastAPI with SQLite, one commit a request, under the same load.
+commit from one thread (the limit of one commit each); FastAPI with SQLite, one commit a request, under the same load.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
-"""N8: requests lost while instances are replaced, and while Services are rolled out and sent back, under 300 requests/s,
-open loop, keep-alive, half of them POST.
+"""N8: requests lost while instances are replaced, and Services rolled out and sent back, under 300 requests/s.
 
-Ours: `spinyard restart` in a loop; then Rollouts through 10, 50 and 100 %, and Rollouts that are aborted at one of those
-weights when the new side has answered a request there. Both versions are good: whatever is lost, we lost. Peer, in the
-same run: the naive order on the same Envoy binary with the same program: the new one is up, then the old one is taken
-out of the endpoints and gets its SIGTERM in the same moment.
+The load is open loop, keep-alive, half of it POST. Ours: `spinyard restart` in a loop; then Rollouts through 10, 50 and
+100 %, and Rollouts that are aborted at one of those weights when the new side has answered a request there. Both
+versions are good: whatever is lost, we lost. Peer, in the same run: the naive order on the same Envoy binary with the
+same program: the new one is up, then the old one is taken out of the endpoints and gets its SIGTERM in the same moment.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,7 @@ def measure(scale: Scale) -> Measured:
         replaced, seconds, first = _replace(home, REPLACEMENTS[scale], Path(folder) / "replaced.json")
         rolled, rolled_seconds, second = _roll(home, ROLLOUTS[scale], Path(folder) / "rolled.json")
     with tempfile.TemporaryDirectory() as folder:
-        naive_replaced, naive = _naive(NAIVE[scale], Path(folder) / "naive.json")
+        naive_replaced, naive_seconds, naive = _naive(NAIVE[scale], Path(folder) / "naive.json")
     lost, naive_lost = float(first.totals.failed + second.totals.failed), float(naive.totals.failed)
     scaled = round(naive_lost * replaced / naive_replaced, 1)
     is_whole = replaced >= REPLACEMENTS[scale] and min(len(rolled.rollouts), len(rolled.aborts)) >= ROLLOUTS[scale]
@@ -71,7 +72,7 @@ def measure(scale: Scale) -> Measured:
                 "rollout_p50_s": figures(rolled.rollouts).p50 if rolled.rollouts else None,
                 "abort_p50_s": figures(rolled.aborts).p50 if rolled.aborts else None, "ended_otherwise": rolled.other,
             },
-            "naive_lost": naive_lost, "naive_replacements": naive_replaced, "naive_requests": naive.totals.sent,
+            "naive_lost": naive_lost, "naive_replacements": naive_replaced, "naive_part": _words(naive, naive_seconds),
         },
     )  # fmt: skip
 
@@ -83,7 +84,9 @@ def _words(result: LoadResult, seconds: float) -> Json:
         "requests": result.totals.sent,
         "p50_ms": taken.p50,
         "p99_ms": taken.p99,
-        "failures": [f"{f.unix_time:.3f} {f.name} {f.status} {f.error} {f.body[:80]}" for f in result.failures[:20]],
+        "load": round(os.getloadavg()[0], 2),
+        "kinds_of_failures": dict(Counter(f"{f.status} {f.error} {f.body[:60]}" for f in result.failures)),
+        "failures": [f"{f.unix_time:.3f} {f.name} {f.status} {f.error} {f.body[:80]}" for f in result.failures[:10]],
     }
 
 
@@ -140,7 +143,7 @@ def _roll(home: Home, count: int, out: Path) -> tuple[Rolled, float, LoadResult]
     home.client.apply([_shop(name, 0, None) for name in names])
     for name in names:
         first_200(home.gateway, "/", host_of(name))
-        wait_for("all serve", lambda one=name: len(home.serving(one)) == ROLLED_REPLICAS, 60)
+    wait_for("all serve", lambda: all(len(home.serving(name)) == ROLLED_REPLICAS for name in names), 60)
     turns: queue.SimpleQueue[tuple[int, int | None]] = queue.SimpleQueue()
     for number in range(count):
         turns.put((2 * number + 1, None))
@@ -172,49 +175,52 @@ def _take_turns(home: Home, name: str, turns: queue.SimpleQueue[tuple[int, int |
             version, abort_at = turns.get_nowait()
         except queue.Empty:
             return
-        began = time.perf_counter()
-        said = home.client.apply([_shop(name, version, abort_at)])["results"][0]
-        rollout = said["rollout"]
-        if abort_at is not None:
-            wait_for(f"{rollout} is at {abort_at} %", lambda: _answers_at(home, rollout, abort_at), ROLLOUT_SECONDS_MAX)
-            home.client.rollout("default", rollout, "abort", why="bench")
-        wait_for(f"{rollout} has ended", lambda: _state(home, rollout) in ("succeeded", "rolled_back"),
-                 ROLLOUT_SECONDS_MAX)  # fmt: skip
-        status = _status(home, rollout)
-        rolled.new_requests += sum(step["new"].get("requests", 0) for step in status["steps"])
-        wanted = "succeeded" if abort_at is None else "rolled_back"
-        if status["state"] != wanted:
-            rolled.other.append(f"{rollout}: {status['state']} instead of {wanted}: {status['stopped']}")
-        else:
-            (rolled.rollouts if abort_at is None else rolled.aborts).append(time.perf_counter() - began)
+        _turn(home, name, version, abort_at, rolled)
 
 
-def _answers_at(home: Home, rollout: str, weight: int | None) -> bool:
-    status = _status(home, rollout)
-    is_there = status["state"] == "judging" and weight is not None and status["shownWeight"] == weight * 100
-    return status["state"] == "rolled_back" or (is_there and status["new"].get("requests", 0) > 0)
+def _turn(home: Home, name: str, version: int, abort_at: int | None, rolled: Rolled) -> None:
+    client, began = home.client, time.perf_counter()
+    rollout = client.apply([_shop(name, version, abort_at)])["results"][0]["rollout"]
 
+    def status() -> Json:
+        found: Json = client.get("Rollout", "default", rollout, finished=True)["status"]
+        return found
 
-def _state(home: Home, rollout: str) -> str:
-    return str(_status(home, rollout)["state"])
+    def has_ended() -> bool:
+        return status()["state"] in ("succeeded", "rolled_back")
 
+    def answers_there() -> bool:
+        now = status()
+        is_there = now["state"] == "judging" and now["shownWeight"] == (abort_at or 0) * 100
+        return bool(now["state"] == "rolled_back" or (is_there and now["new"].get("requests", 0) > 0))
 
-def _status(home: Home, rollout: str) -> Json:
-    found: Json = home.client.get("Rollout", "default", rollout, finished=True)["status"]
-    return found
+    if abort_at is not None:
+        wait_for(f"{rollout} answers at {abort_at} %", answers_there, ROLLOUT_SECONDS_MAX)
+        if not has_ended():
+            client.rollout("default", rollout, "abort", why="bench")
+    wait_for(f"{rollout} has ended", has_ended, ROLLOUT_SECONDS_MAX)
+    end = status()
+    rolled.new_requests += sum(step["new"].get("requests", 0) for step in end["steps"])
+    # One that was sent back by something else is no abort of ours.
+    wanted = ("succeeded", "") if abort_at is None else ("rolled_back", "Aborted")
+    if (end["state"], end.get("stoppedReason", "")) != wanted:
+        rolled.other.append(f"{rollout}: {end['state']} instead of {wanted[0]}: {end.get('stopped', '')}")
+    else:
+        (rolled.rollouts if abort_at is None else rolled.aborts).append(time.perf_counter() - began)
 
 
 # -- the peer ----------------------------------------------------------------------------------------------------------
 
 
-def _naive(count: int, out: Path) -> tuple[int, LoadResult]:
+def _naive(count: int, out: Path) -> tuple[int, float, LoadResult]:
     with naive_gateway(TINY, REPLICAS, WORK) as gateway:
         load = LoadProcess(LoadSpec(f"http://{gateway.address}", RATE, 3000, _mix([host_of("app")])), out)
+        began = time.perf_counter()
         try:
             time.sleep(1)
             for _ in range(count):
                 gateway.replace_one()
             time.sleep(1)
-            return count, load.stop()
+            return count, time.perf_counter() - began, load.stop()
         finally:
             load.kill()
