@@ -17,12 +17,13 @@ import uvicorn
 
 from spinyard.api.app import create_app
 from spinyard.api.connection import BoundedConnection
-from spinyard.api.deps import ApiDeps, ApiLimits, ExecResult, Figure, PreflightResult, Stray, Swept
+from spinyard.api.deps import ApiDeps, ApiLimits, ExecPart, ExecResult, Figure, PreflightResult, Stray, Swept
 from spinyard.api.notifier import CommitNotifier
 from spinyard.api.streams import Streams
 from spinyard.clock import SystemClock
 from spinyard.core.ids import Uid
 from spinyard.core.plan import Plan
+from spinyard.errors import InvalidInput, ProviderFailure
 from spinyard.ports.store import Commit
 from spinyard.store import SqlStore
 
@@ -48,13 +49,19 @@ class World:
     token: list[str]
     hints: list[int] = field(default_factory=list)
     swept: list[bool] = field(default_factory=list)
+    streamed: list[str] = field(default_factory=list)
+    """began and ended, of each streamed command"""
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         sent = {"Authorization": f"Bearer {self.token[0]}"} | {k.replace("_", "-"): v for k, v in headers.items()}
         sent = {k: v for k, v in sent.items() if v}
         async with self.session.request(method, self.base + path, json=body, headers=sent) as response:
             text = await response.text()
-            found = await response.json(content_type=None) if "json" in response.content_type else None
+            found = (
+                await response.json(content_type=None)
+                if response.content_type.endswith("json") and "nd" not in response.content_type
+                else None
+            )
             return Answer(response.status, found, text, response.headers)
 
     def drive(self, state: str, *, finished: bool = False, status: bytes = b"{}", reason: str = "Test") -> None:
@@ -111,6 +118,7 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
     store = SqlStore(str(home / "test.db"), new_id=clock.new_uid)
     writer, readers = ThreadPoolExecutor(1), ThreadPoolExecutor(4)
     token, hints, swept = [TOKEN], [], []
+    streamed: list[str] = []
     notifier = CommitNotifier()
 
     def hint() -> None:
@@ -119,6 +127,22 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
 
     async def execute(uid: Uid, command: Any, timeout: float) -> ExecResult:
         return ExecResult(0, f"{uid} ran {' '.join(command)} within {timeout:g} s")
+
+    async def stream(uid: Uid, command: Any, timeout: float) -> AsyncIterator[ExecPart]:
+        if command[0] == "missing":
+            raise InvalidInput("missing: not found in PATH", code="command_not_found")
+        yield ExecPart("started")
+        streamed.append("began")
+        try:
+            for word in command:
+                yield ExecPart("stdout", word.encode())
+            if command[-1] == "for-ever":
+                await asyncio.Event().wait()
+            if command[-1] == "break":
+                raise ProviderFailure("The keeper does not answer")
+            yield ExecPart("exit", exit_code=3, why="")
+        finally:
+            streamed.append("ended")
 
     async def orphans() -> list[Stray]:
         return [Stray("k/process", "process", "pid 1", "its owner is gone")]
@@ -140,6 +164,7 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
         notifier=notifier,
         log_dir=lambda uid: home / "logs" / uid,
         execute=execute,
+        stream=stream,  # type: ignore[arg-type]
         orphans=orphans,
         sweep=sweep,
         info=lambda: {"version": "0.1.0", "home": str(home), "gateway": "127.0.0.1:8080", "store": "sqlite"},
@@ -161,7 +186,7 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
     listener.listen()
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with aiohttp.ClientSession() as session:
-        yield World(store, deps, base, session, app.state.streams, token, hints, swept)
+        yield World(store, deps, base, session, app.state.streams, token, hints, swept, streamed)
     app.state.streams.close()
     server.should_exit = True
     await task

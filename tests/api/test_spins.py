@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,48 @@ async def test_exec_runs_in_the_spin(world: World) -> None:
     answer = await world.call("POST", f"{path}/exec", {"command": ["ls", "-l"], "timeoutSeconds": 5})
     assert answer.json["exitCode"] == 0
     assert "ran ls -l within 5 s" in answer.json["output"]
+
+
+async def test_exec_as_a_stream_tells_what_is_written_and_the_exit_code(world: World) -> None:
+    path, _ = await spin(world)
+    answer = await world.call("POST", f"{path}/exec", {"command": ["ls", "-l"], "stream": True})
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    *output, end = [json.loads(line) for line in answer.text.splitlines()]
+    assert [base64.b64decode(line["data"]) for line in output] == [b"ls", b"-l"]
+    assert end == {"type": "exit", "exitCode": 3, "why": ""}
+    broken = await world.call("POST", f"{path}/exec", {"command": ["break"], "stream": True})
+    last = json.loads(broken.text.splitlines()[-1])
+    assert (last["type"], last["problem"]["code"]) == ("error", "provider_failure")
+
+
+async def test_who_goes_away_ends_the_command(world: World) -> None:
+    path, _ = await spin(world)
+    body = {"command": ["for-ever"], "stream": True}
+    headers = {"Authorization": f"Bearer {world.token[0]}"}
+    async with world.session.post(f"{world.base}{path}/exec", json=body, headers=headers) as response:
+        lines = [json.loads(await response.content.readline()) for _ in range(2)]
+        assert [line["type"] for line in lines] == ["stdout", "heartbeat"]
+        assert world.streamed == ["began"]
+        response.close()
+    async with asyncio.timeout(5):
+        while world.streams.open:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert world.streamed == ["began", "ended"]
+
+
+async def test_a_program_that_is_not_there_is_the_callers_fault(world: World) -> None:
+    path, _ = await spin(world)
+    answer = await world.call("POST", f"{path}/exec", {"command": ["missing"], "stream": True})
+    assert answer.code == (422, "command_not_found")
+    assert answer.json["fault"] == "user"
+    assert world.streams.open == 0
+
+
+@pytest.mark.parametrize(("seconds", "stream"), [(0, True), (0, False), (86_401, True), (601, False)])
+async def test_exec_takes_a_time_that_it_can_keep(world: World, seconds: float, stream: bool) -> None:
+    path, _ = await spin(world)
+    body = {"command": ["ls"], "timeoutSeconds": seconds, "stream": stream}
+    assert (await world.call("POST", f"{path}/exec", body)).code == (422, "invalid_request")
 
 
 async def test_explain_of_a_failing_service_names_the_cause_and_shows_the_log_of_its_spin(world: World) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
+from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,13 @@ def make_object(kind: str, name: str, *, namespace: str = "default", spec: Json 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> tuple[int, Json]:
     return status, {"type": "about:blank", "status": status, "code": code, "detail": detail, "fault": "user"} | more
+
+
+def ran(code: int, out: bytes = b"", err: bytes = b"", why: str = "") -> tuple[int, bytes]:
+    """What the server says of a command."""
+    pieces = [{"type": name, "data": b64encode(data).decode()} for name, data in (("stdout", out), ("stderr", err))]
+    lines = [*pieces, {"type": "heartbeat"}, {"type": "exit", "exitCode": code, "why": why}]
+    return 200, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 class Stub:
@@ -208,6 +216,9 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
         do_GET = do_POST = do_PUT = do_DELETE = _any
 
         def _send(self, status: int, data: Any) -> None:
+            if isinstance(data, bytes):
+                self._text(data, "application/x-ndjson", status)
+                return
             content = "application/problem+json" if status >= 400 else "application/json"
             self._text(json.dumps(data).encode(), content, status)
 

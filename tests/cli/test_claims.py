@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
-from tests.cli.stub import Stub, make_object, problem
+from tests.cli.stub import Stub, make_object, problem, ran
 
 BOX = "/v1/namespaces/default/warmpools/box"
 MEMBER = {"name": "box-1", "address": "127.0.0.1", "ports": {"http": 4711}, "url": "http://a.box.localhost:8080/"}
@@ -90,7 +90,7 @@ def test_renew_and_release(run: Run, stub: Stub) -> None:
 
 def test_run_gives_the_exit_code_and_gives_the_claim_up(run: Run, stub: Stub) -> None:
     answers_with(stub, "ready", member=MEMBER)
-    stub.answers[("POST", "/v1/namespaces/default/spins/box-1/exec")] = (200, {"exitCode": 7, "output": "hi\n"})
+    stub.answers[("POST", "/v1/namespaces/default/spins/box-1/exec")] = ran(7, b"hi\n")
     found = run("run", "box", "--timeout", "1m", "--", "sh", "-c", "exit 7")
     assert (found.code, found.out) == (7, "hi\n")
     _, body = asked(stub)

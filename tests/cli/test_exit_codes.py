@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from tests.cli.stub import Stub, make_object, problem
+from tests.cli.stub import Stub, make_object, problem, ran
 
 PROBLEMS = [
     pytest.param(404, "not_found", 7, id="not found"),
@@ -134,7 +134,38 @@ def test_orphans_are_a_failure_for_scripts(run: Run, stub: Stub) -> None:
 
 def test_exec_ends_with_the_exit_code_of_the_command(run: Run, stub: Stub) -> None:
     path = "/v1/namespaces/default/spins/web-1/exec"
-    stub.answers[("POST", path)] = (200, {"exitCode": 42, "output": "hello\n"})
+    stub.answers[("POST", path)] = ran(42, b"hello\n", b"oops\n")
     result = run("exec", "web-1", "--", "ls", "-l", "--help")
-    assert (result.code, result.out) == (42, "hello\n")
+    assert (result.code, result.out, result.err) == (42, "hello\n", "oops\n")
     assert stub.sent("POST")[0][3]["command"] == ["ls", "-l", "--help"]
+
+
+def test_exec_says_what_ended_the_command(run: Run, stub: Stub) -> None:
+    stub.answers[("POST", "/v1/namespaces/default/spins/web-1/exec")] = ran(137, why="it took longer than 1 s")
+    result = run("exec", "web-1", "--timeout", "1s", "--", "sleep", "9")
+    assert (result.code, result.err) == (137, "spinyard: the command was ended: it took longer than 1 s\n")
+    found = json.loads(run("exec", "web-1", "-o", "json", "--", "sleep", "9").out)
+    assert found == {"exitCode": 137, "output": "", "why": "it took longer than 1 s", "truncated": False}
+
+
+def test_a_command_whose_connection_broke_is_no_success(run: Run, stub: Stub) -> None:
+    status, said = ran(0, b"half")
+    stub.answers[("POST", "/v1/namespaces/default/spins/web-1/exec")] = status, said[: said.index(b'{"type": "exit')]
+    result = run("exec", "web-1", "--", "ls")
+    assert (result.code, result.out) == (4, "half")
+    assert "it was ended" in result.err
+
+
+def test_a_program_that_is_not_there_is_a_usage_error(run: Run, stub: Stub) -> None:
+    missing = problem(422, "command_not_found", "nonsense: not found in PATH")
+    stub.answers[("POST", "/v1/namespaces/default/spins/web-1/exec")] = missing
+    result = run("exec", "web-1", "--", "nonsense")
+    assert result.code == 2
+    assert "not found in PATH" in result.err
+
+
+@pytest.mark.parametrize("words", [["--timeout", "0"], ["--timeout", "25h"]])
+def test_exec_refuses_a_time_that_cannot_be(run: Run, stub: Stub, words: list[str]) -> None:
+    assert run("exec", "web-1", *words, "--", "ls").code == 2
+    assert run("run", "box", *words, "--", "ls").code == 2
+    assert stub.sent("POST") == []

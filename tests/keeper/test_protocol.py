@@ -93,7 +93,7 @@ def test_a_request_in_pieces_and_several_in_one(keeper: Keeper) -> None:
 
 
 def test_too_many_connections_are_turned_away_and_the_rest_is_served(keeper: Keeper) -> None:
-    peers = [keeper.connect() for _ in range(64)]
+    peers = [keeper.connect() for _ in range(192)]
     until(lambda: _is_turned_away(keeper))
     peers[0].sendall(b'{"id": 1, "op": "hello"}\n')
     assert read_line(peers[0])["ok"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from spinyard.core.spec import EnvVar, Isolation, Limits
 from spinyard.core.want import DirectoryWant, ProcessWant, RouteWant
 from spinyard.errors import ErrorClass, ProviderFailure
 from spinyard.providers.process import client
-from spinyard.providers.process.provider import ProcessProvider
+from spinyard.providers.process.provider import CommandOutput, CommandResult, ProcessProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -269,6 +270,87 @@ async def test_giving_up_on_a_command_ends_it(provider: ProcessProvider, tmp_pat
     while exists(f"/proc/{pid}"):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
+
+
+async def pieces_of(stream: AsyncIterator[CommandOutput | CommandResult]) -> list[CommandOutput | CommandResult]:
+    return [piece async for piece in stream]
+
+
+def text_of(pieces: list[CommandOutput | CommandResult], stream: str) -> str:
+    return b"".join(p.data for p in pieces if isinstance(p, CommandOutput) and p.stream == stream).decode()
+
+
+async def test_the_output_of_a_command_comes_while_it_runs_and_its_errors_apart(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("exec sleep 60"))
+    await until(provider, KEY, is_running)
+    script = "echo one; echo bad >&2; sleep 60"
+    stream = provider.stream_command(KEY, ("sh", "-c", script), timeout_seconds=60)
+    seen: list[CommandOutput | CommandResult] = []
+    while not (text_of(seen, "stdout") and text_of(seen, "stderr")):
+        seen.append(await asyncio.wait_for(anext(stream), 10))
+    assert (text_of(seen, "stdout"), text_of(seen, "stderr")) == ("one\n", "bad\n")
+    await stream.aclose()
+    whole = await pieces_of(provider.stream_command(KEY, ("sh", "-c", "seq 50000; exit 7"), timeout_seconds=20))
+    assert text_of(whole, "stdout") == "".join(f"{n}\n" for n in range(1, 50001))
+    assert whole[-1] == CommandResult(7, None, "")
+
+
+async def test_how_a_streamed_command_may_end(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("exec sleep 60"))
+    await until(provider, KEY, is_running)
+    [missing] = await pieces_of(provider.stream_command(KEY, ("spinyard-no-such-command",), timeout_seconds=5))
+    assert isinstance(missing, CommandResult) and missing.error_class == ErrorClass.COMMAND_NOT_FOUND
+    slow = (await pieces_of(provider.stream_command(KEY, ("sleep", "60"), timeout_seconds=0.2)))[-1]
+    assert isinstance(slow, CommandResult) and slow.timed_out
+    forever = provider.stream_command(KEY, ("sleep", "60"), timeout_seconds=60)
+    await anext(forever)
+    await provider.remove(KEY, now=True)
+    last = (await asyncio.wait_for(pieces_of(forever), 10))[-1]
+    assert isinstance(last, CommandResult) and last.error == "its instance has ended"
+
+
+async def test_a_command_waits_for_who_does_not_read_and_ends_with_them(provider: ProcessProvider) -> None:
+    await provider.ensure(KEY, program("exec sleep 60"))
+    await until(provider, KEY, is_running)
+    keeper = (await provider.keeper.hello())["pid"]
+    stream = provider.stream_command(KEY, ("yes", "a line of a flood"), timeout_seconds=60)
+    await anext(stream)
+    before = resident_kib(keeper)
+    deadline = time.monotonic() + 10
+    [writer] = [pid for pid in pids_of(b"a line of a flood") if pid != os.getpid()]
+    while cpu_ticks(writer) != await later(writer):
+        assert time.monotonic() < deadline, "it is never made to wait"
+    assert resident_kib(keeper) - before < 8 << 10
+    assert is_running(await asyncio.wait_for(provider.observe(KEY), 5)), "others are served"
+    await stream.aclose()
+    while pids_of(b"a line of a flood"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def later(pid: int) -> int:
+    await asyncio.sleep(0.1)
+    return cpu_ticks(pid)
+
+
+def pids_of(words: bytes) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if words in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def cpu_ticks(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    return 0
+
+
+def resident_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 async def test_no_instance_no_command(provider: ProcessProvider) -> None:

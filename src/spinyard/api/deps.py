@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -81,6 +81,17 @@ class ExecResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecPart:
+    """A piece of what a command wrote; `started`, without data, is the first one; `exit` the last one. `why`: when
+    something else than itself ended it."""
+
+    type: Literal["started", "stdout", "stderr", "exit"]
+    data: bytes = b""
+    exit_code: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One number of the engine for /metrics. Labels must be few and bounded: never a uid or a name."""
 
@@ -109,6 +120,9 @@ class ApiDeps:
     notifier: Notifier
     log_dir: Callable[[Uid], Path]
     execute: Callable[[Uid, Sequence[str], float], Awaitable[ExecResult]]
+    """raises InvalidInput (command_not_found, command_not_executable)"""
+    stream: Callable[[Uid, Sequence[str], float], AsyncGenerator[ExecPart, None]]
+    """as execute, its output as it comes; closing it ends the command"""
     orphans: Callable[[], Awaitable[Sequence[Stray]]]
     sweep: Callable[[bool], Awaitable[Sequence[Swept]]]
     info: Callable[[], Mapping[str, object]]

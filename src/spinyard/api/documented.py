@@ -52,7 +52,8 @@ class ScaleBody(BaseModel):
 class ExecBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     command: list[str] = Field(min_length=1, max_length=1000)
-    timeoutSeconds: float = Field(30.0, gt=0, le=600)
+    timeoutSeconds: float = Field(30.0, gt=0, le=86_400)
+    stream: bool = False
 
 
 class ClaimBody(BaseModel):

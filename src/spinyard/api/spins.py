@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from spinyard.api.calls import Calls
 from spinyard.api.documented import ExecBody, answers
+from spinyard.api.execute import execute
 from spinyard.api.logs import LogFile, stream
 from spinyard.api.objects import Name
 from spinyard.api.parse import KINDS
@@ -72,12 +73,13 @@ class SpinRoutes:
         return self._streams.respond(parts, media_type="text/plain; charset=utf-8")
 
     async def execute(self, namespace: Name, name: Name, body: ExecBody) -> Response:
+        """A command beside the program, without stdin. With `stream` its output comes while it runs, as lines of JSON
+        (see docs/api.md), and who goes away ends it; else at its end, the first 64 KiB of it."""
         found = await get(self._calls, ObjectId(Kind.SPIN, namespace, name))
         row = found.stored.row
         if found.is_finished:
             raise Conflict(f"{found.id} has ended: nothing can be run in it.", next_step="Name a spin that runs.")
-        result = await self._calls.deps.execute(row.uid, body.command, body.timeoutSeconds)
-        return respond_json({"exitCode": result.exit_code, "output": result.output})
+        return await execute(self._calls, self._streams, row.uid, body)
 
 
 class ExplainRoute:

@@ -25,6 +25,12 @@ class Streams:
 
     def respond(self, parts: Parts, *, media_type: str) -> StreamingResponse:
         """Raises TooMany."""
+        self.raise_if_full()
+        self.open += 1
+        return _Stream(self, parts, media_type)
+
+    def raise_if_full(self) -> None:
+        """For who must begin something before it can answer."""
         if self.open >= self._max:
             raise TooMany(
                 f"There are {self._max} streams already.",
@@ -32,8 +38,6 @@ class Streams:
                 retryable=True,
                 retry_after_seconds=5.0,
             )
-        self.open += 1
-        return _Stream(self, parts, media_type)
 
     async def until_closing(self, parts: Parts) -> Parts:
         closing = asyncio.create_task(self._closing.wait())

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from spinyard.client.problems import error_from_problem
 from spinyard.client.sse import SentEvent, sent_events
 from spinyard.client.transport import Address, Response, Transport
-from spinyard.errors import UserError
+from spinyard.errors import Unreachable, UserError
 
 Json = dict[str, Any]
 
 PAGES_MAX = 5000
 LOG_SILENCE_SECONDS = 3600.0
+EXEC_SILENCE_SECONDS = 60.0
+"""of a running command: the server sends something every ten seconds"""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """`type`: stdout, stderr or exit. `why`: when something else than the command itself ended it."""
+
+    type: str
+    data: bytes = b""
+    exit_code: int = 0
+    why: str = ""
 
 
 class Client:
@@ -161,6 +176,22 @@ class Client:
         path = _path("Spin", namespace, spin) + "/exec"
         return self._json("POST", path, body=body, timeout_seconds=timeout_seconds + 15.0)
 
+    @contextmanager
+    def run_command(
+        self, namespace: str, spin: str, command: Sequence[str], *, timeout_seconds: float
+    ) -> Iterator[Iterator[Output]]:
+        """What the command writes, while it runs; its end is the last one, or the connection broke. Leaving the context
+        ends the command."""
+        body = {"command": list(command), "timeoutSeconds": timeout_seconds, "stream": True}
+        with self._transport.stream(
+            _path("Spin", namespace, spin) + "/exec",
+            accept="application/x-ndjson",
+            timeout_seconds=EXEC_SILENCE_SECONDS,
+            method="POST",
+            body=json.dumps(body, separators=(",", ":")).encode(),
+        ) as lines:
+            yield _outputs(lines)
+
     def gc(self, *, dry_run: bool) -> Json:
         return self._json("POST", "/v1/gc", query={"dryRun": "true" if dry_run else None}, timeout_seconds=120.0)
 
@@ -250,6 +281,23 @@ class Client:
         # The first page's token: a watch from it misses nothing of the later pages either.
         version = (first.get("metadata") or {}).get("resourceVersion", "")
         return {**first, "items": items, "metadata": {"continue": "", "resourceVersion": version}}
+
+
+def _outputs(lines: Iterator[bytes]) -> Iterator[Output]:
+    for line in lines:
+        said = json.loads(line)
+        if said["type"] == "error":
+            raise error_from_problem(int(said["problem"]["status"]), said["problem"])
+        if said["type"] == "exit":
+            yield Output("exit", exit_code=int(said["exitCode"]), why=str(said["why"]))
+            return
+        if said["type"] != "heartbeat":
+            yield Output(str(said["type"]), b64decode(said["data"]))
+    raise Unreachable(
+        "the connection broke while the command ran: it was ended, and what it had done is not known",
+        code="stream_broken",
+        next_step="look with `spinyard get`, then run it again",
+    )
 
 
 _PLURALS = {

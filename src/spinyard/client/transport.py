@@ -97,10 +97,12 @@ class Transport:
         *,
         accept: str = "text/event-stream",
         timeout_seconds: float | None = None,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Iterator[Iterator[bytes]]:
         """Lines of an endless answer, as they come. The timeout bounds the silence between two of them."""
         try:
-            connection, response = self._send("GET", path, query, None, {"Accept": accept}, timeout_seconds)
+            connection, response = self._send(method, path, query, body, {"Accept": accept}, timeout_seconds)
         except _Dropped as dropped:
             raise Unreachable("the stream broke", code="stream_broken", retryable=True) from dropped.__cause__
         try:

@@ -18,7 +18,7 @@ from spinyard.keeper.loop import READ, Loop
 from spinyard.keeper.operations import Operations
 from spinyard.keeper.wire import Connection, refusal
 
-CONNECTIONS_MAX: Final = 64
+CONNECTIONS_MAX: Final = 192
 LOG_BYTES_MAX: Final = 1 << 20
 HOUSEKEEPING_SECONDS: Final = 5.0
 TAGS: Final = ("SPINYARD_KEY", "SPINYARD_INSTALLATION", "SPINYARD_KEEPER")

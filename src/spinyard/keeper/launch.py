@@ -57,13 +57,14 @@ class LaunchFailed(Exception):
         self.message = message
 
 
-def launch(command: Command, files_limit: tuple[int, int], go: int, error: int, output: int) -> NoReturn:
-    """Never returns: the program, or exit 127 with the reason written to `error` (which exec closes)."""
+def launch(command: Command, files_limit: tuple[int, int], go: int, error: int, output: int, errors: int) -> NoReturn:
+    """Never returns: the program, or exit 127 with the reason written to `error` (which exec closes). `errors`: its
+    stderr."""
     try:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if not os.read(go, 1):
             os._exit(127)  # the shim died before the death signal was set
-        _reset(output)
+        _reset(output, errors)
         _limit(command, files_limit)
         # Sources are read in the sight of the machine, before isolation hides /tmp.
         environment = environment_of(command)
@@ -122,11 +123,11 @@ def _read(name: str, path: str, error_class: str, what: str) -> str:
     return os.fsdecode(data.removesuffix(b"\n"))
 
 
-def _reset(output: int) -> None:
+def _reset(output: int, errors: int) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(errors, 2)
     for number in CHANGED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

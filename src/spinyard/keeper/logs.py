@@ -7,10 +7,14 @@ when there is room again.
 from __future__ import annotations
 
 import os
+import struct
 import time
 from typing import Final
 
 RETRY_SECONDS: Final = 1.0
+STREAM_BYTES_MAX: Final = 128 << 10
+FRAME: Final = struct.Struct(">cI")
+STARTED, OUTPUT, ERRORS, ENDED = b"s", b"o", b"e", b"x"
 TAIL_BYTES: Final = 2048
 
 
@@ -90,6 +94,44 @@ class Capture:
     @property
     def text(self) -> str:
         return b"".join(self._parts).decode(errors="replace")
+
+
+class Stream:
+    """A command's output to the keeper as it comes, in frames. While the keeper does not take them it `is_full`, nobody
+    reads on from the program, and the program waits."""
+
+    __slots__ = ("_fd", "_waiting")
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._waiting = bytearray()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._waiting) > STREAM_BYTES_MAX
+
+    def write(self, data: bytes, kind: bytes = OUTPUT) -> None:
+        if data or kind == STARTED:
+            self._waiting += FRAME.pack(kind, len(data)) + data
+            self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self._waiting:
+                del self._waiting[: os.write(self._fd, self._waiting)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._waiting.clear()  # nobody listens any more; the signal of that is under way
+
+    def end(self, data: bytes) -> None:
+        """The last frame, when all the others have been taken."""
+        os.set_blocking(self._fd, True)
+        self.write(data, ENDED)
+
+    def close(self) -> None:
+        return
 
 
 def log_path(home: str, log_name: str, key: str) -> str:

@@ -204,13 +204,15 @@ class Operations:
 
     def _instance_exited(self, instance: Instance) -> None:
         if not instance.start["supervised"]:
+            self.runs.end_beside(instance.key)
             self._tell("exit", "key", instance.key)
 
     def _run(self, request: Request, client: Connection) -> Fields:
         self._fence(request, optional=True)
         key = requests.key_of(request)
         command = requests.command_of(request, key, self.instances.mark)._replace(expendable=False)
-        if requests.flag_of(request, "merge_env"):
+        is_beside = requests.flag_of(request, "merge_env")
+        if is_beside:
             command = self._beside(command)
         order = shim.Order(
             command=command,
@@ -223,8 +225,11 @@ class Operations:
             files_limit=self._files_limit,
             fault_log=f"{self._home}/logs/keeper.log",
             output_bytes=min(requests.whole_of(request, "output_bytes", 0) or OUTPUT_BYTES_DEFAULT, OUTPUT_BYTES_MAX),
+            stream=requests.flag_of(request, "stream"),
         )
-        self.runs.start(order, client, lambda fields: client.send({"id": request.get("id", 0), **fields}))
+        beside = key if is_beside else ""
+        answer = lambda fields: client.send({"id": request.get("id", 0), **fields})  # noqa: E731
+        self.runs.start(order, client, answer, beside=beside)
         return None
 
     def _beside(self, command: launch.Command) -> launch.Command:

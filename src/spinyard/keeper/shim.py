@@ -43,6 +43,8 @@ class Order(NamedTuple):
     files_limit: tuple[int, int]
     fault_log: str
     output_bytes: int = 0
+    stream: bool = False
+    """of a run: its output goes to `report` as it comes, stdout and stderr apart"""
     subreaper: bool = True
     """False for supervised programs: a new keeper started by the server must not be part of the server's tree. Their
     orphans come to the keeper, which ends them."""
@@ -103,9 +105,8 @@ class _Shim:
         self._order = order
         self._lock = lock
         self._report = report
-        self._sink: logs.BoundedFile | logs.Capture = (
-            logs.BoundedFile(order.log_path, order.log_bytes) if lock is not None else logs.Capture(order.output_bytes)
-        )
+        self._sink = _sink(order, report, is_run=lock is None)
+        self._is_held = False
         self._main = 0
         self._status: int | None = None
         self._told_status: int | None = None
@@ -138,9 +139,12 @@ class _Shim:
 
     def _start(self) -> None:
         self._output, output = os.pipe()
+        self._errors, errors = os.pipe() if self._order.stream else (-1, output)
+        self._outputs = {fd for fd in (self._output, self._errors) if fd >= 0}
         self._failure, failure = os.pipe()
         wait, go = os.pipe()
-        os.set_blocking(self._output, False)
+        for fd in self._outputs:
+            os.set_blocking(fd, False)
         isolated = self._order.command.isolation == isolation.NAMESPACES
         self._main = isolation.fork() if isolated else fork()
         if self._main == 0:
@@ -148,8 +152,8 @@ class _Shim:
             os.close(go)  # or its own copy would hide the death of the shim from it
             if isolated:
                 _separate(wait, failure, output)
-            launch.launch(self._order.command, self._order.files_limit, wait, failure, output)
-        for fd in (output, failure, wait):
+            launch.launch(self._order.command, self._order.files_limit, wait, failure, output, errors)
+        for fd in {output, errors, failure, wait}:
             os.close(fd)
         if self._lock is not None:
             self._identify()
@@ -173,19 +177,36 @@ class _Shim:
 
     def _watch_over(self) -> None:
         poll = select.poll()
-        poll.register(self._signals, select.POLLIN)
-        poll.register(self._output, select.POLLIN)
-        poll.register(self._failure, select.POLLIN)
+        for source in (self._signals, self._failure, *self._outputs):
+            poll.register(source, select.POLLIN)
         while self._status is None:
+            self._hold_back(poll)
             for fd, _ in poll.poll(self._wait_milliseconds()):
                 if fd == self._signals:
                     self._obey(os.read(self._signals, 4096))
                 elif fd == self._failure:
                     self._read_failure()
                     poll.unregister(fd)
-                elif not self._pump():
+                    if isinstance(self._sink, logs.Stream) and not self._error_class:
+                        self._sink.write(b"", logs.STARTED)
+                elif isinstance(self._sink, logs.Stream) and fd == self._report:
+                    self._sink.flush()
+                elif not self._pump(fd):
                     poll.unregister(fd)
+                    self._outputs.discard(fd)
             self._check_limits(time.monotonic())
+
+    def _hold_back(self, poll: select.poll) -> None:
+        """While the keeper does not take what is there, nothing more is read."""
+        if not isinstance(self._sink, logs.Stream) or self._report is None or self._sink.is_full == self._is_held:
+            return
+        self._is_held = self._sink.is_full
+        if self._is_held:
+            poll.register(self._report, select.POLLOUT)
+        else:
+            poll.unregister(self._report)
+        for fd in self._outputs:
+            poll.modify(fd, 0) if self._is_held else poll.modify(fd, select.POLLIN)
 
     def _wait_milliseconds(self) -> float | None:
         now = time.monotonic()
@@ -230,12 +251,15 @@ class _Shim:
             else:
                 self._error_class, self._error = told["error_class"], told["error"]
 
-    def _pump(self) -> bool:
+    def _pump(self, fd: int) -> bool:
         try:
-            data = os.read(self._output, READ_BYTES)
+            data = os.read(fd, READ_BYTES)
         except BlockingIOError:
             return True
-        self._sink.write(data)
+        if isinstance(self._sink, logs.Stream):
+            self._sink.write(data, logs.ERRORS if fd == self._errors else logs.OUTPUT)
+        else:
+            self._sink.write(data)
         return bool(data)
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -275,7 +299,9 @@ class _Shim:
 
     def _drain_output(self) -> None:
         for _ in range(DRAIN_BYTES_MAX // READ_BYTES):
-            if not select.select([self._output], [], [], 0)[0] or not self._pump():
+            ready = select.select(sorted(self._outputs), [], [], 0)[0]
+            self._outputs -= {fd for fd in ready if not self._pump(fd)}
+            if not ready:
                 return
 
     def _record(self) -> None:
@@ -294,8 +320,18 @@ class _Shim:
         }
         if self._lock is not None:
             records.write_exit(self._lock, ending)
+        elif isinstance(self._sink, logs.Stream):
+            self._sink.end(json.dumps(ending).encode())
         elif self._report is not None and isinstance(self._sink, logs.Capture):
             _write_all(self._report, json.dumps({**ending, "output": self._sink.text}).encode())
+
+
+def _sink(order: Order, report: int | None, *, is_run: bool) -> logs.BoundedFile | logs.Capture | logs.Stream:
+    if not is_run:
+        return logs.BoundedFile(order.log_path, order.log_bytes)
+    if order.stream and report is not None:
+        return logs.Stream(report)
+    return logs.Capture(order.output_bytes)
 
 
 def _separate(wait: int, failure: int, output: int) -> None:

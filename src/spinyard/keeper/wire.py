@@ -22,6 +22,8 @@ class Connection:
         self._received = bytearray()
         self._waiting = bytearray()
         self.on_close: list[Callable[[], None]] = []
+        self.on_taken: list[Callable[[], None]] = []
+        """called once, when nothing waits to be sent any more"""
         self.subscribed = False
         self.closed = False
         self._closing = False
@@ -36,6 +38,10 @@ class Connection:
             self.close()
             return
         self._flush()
+
+    @property
+    def waiting_bytes(self) -> int:
+        return len(self._waiting)
 
     def close_when_sent(self) -> None:
         self._closing = True
@@ -101,6 +107,10 @@ class Connection:
         self._loop.change(self._peer.fileno(), READ, self._ready)
         if self._closing:
             self.close()
+            return
+        taken, self.on_taken = self.on_taken, []
+        for callback in taken:
+            callback()
 
 
 def refusal(request_id: object, error_class: str, message: str, *, retryable: bool = False) -> dict[str, Any]:

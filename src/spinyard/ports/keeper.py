@@ -76,7 +76,9 @@ class InstanceState(TypedDict):
 #                              of it is gone (keep: at the next remove, so that the exit can be read); exited: collected
 #   run *        key, argv, env, cwd, timeout_seconds, memory_bytes, output_bytes, merge_env: at the end the fields of
 #                              an exit, and output (both streams, the first bytes). merge_env: in environment and
-#                              directory of the running instance `key`. Closing the connection ends the command
+#                              directory of the running instance `key`. Closing the connection ends the command, as does
+#                              the end of that instance. `stream`: before that {output: started|stdout|stderr, data:
+#                              base64} as it comes, and no output at the end; who does not read makes it wait
 #   mkdir        key, name     path
 #   rmdir        key           ok, goes on until `dirs` does not show it
 #   dirs         [key]         dirs: [{key, path}]

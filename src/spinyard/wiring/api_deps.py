@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from spinyard.api.app import create_app
-from spinyard.api.deps import ApiDeps, ApiLimits, ExecResult, Figure, PreflightResult, Stray, Swept
+from spinyard.api.deps import ApiDeps, ApiLimits, ExecPart, ExecResult, Figure, PreflightResult, Stray, Swept
 from spinyard.api.notifier import CommitNotifier
 from spinyard.core.ids import Uid, resource_key
-from spinyard.errors import ErrorClass, ProviderFailure
+from spinyard.errors import ErrorClass, InvalidInput, ProviderFailure
 from spinyard.providers.process.preflight import preflight
+from spinyard.providers.process.provider import CommandResult
 from spinyard.usecases.declared import Declared
 from spinyard.wiring.assemble import Parts
 from spinyard.wiring.token import Token
 
 T = TypeVar("T")
+NOT_RUN: Final = {"CommandNotFound": "command_not_found", "CommandNotExecutable": "command_not_executable"}
 
 
 def app_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> Any:
@@ -32,10 +35,20 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
     async def execute(uid: Uid, command: Sequence[str], timeout_seconds: float) -> ExecResult:
         key = resource_key(uid, "process")
         result = await parts.process.run_command(key, command, timeout_seconds=timeout_seconds)
-        if result.error_class:
-            raise ProviderFailure(result.error, error_class=ErrorClass(result.error_class), retryable=False)
-        code = result.exit_code if result.exit_code is not None else 128 + (result.exit_signal or 0)
+        code = exit_code_of(result)
         return ExecResult(code, result.output)
+
+    async def stream(uid: Uid, command: Sequence[str], timeout_seconds: float) -> AsyncGenerator[ExecPart, None]:
+        key = resource_key(uid, "process")
+        asked = parts.process.stream_command(key, command, timeout_seconds=timeout_seconds)
+        async with aclosing(asked) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, CommandResult):
+                    yield ExecPart("exit", exit_code=exit_code_of(piece), why=why_it_ended(piece, timeout_seconds))
+                elif piece.stream == "started":
+                    yield ExecPart("started")
+                else:
+                    yield ExecPart("stderr" if piece.stream == "stderr" else "stdout", piece.data)
 
     async def orphans() -> Sequence[Stray]:
         found = await engine.sweep.sweep(dry_run=True)
@@ -75,6 +88,7 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
         notifier=notifier,
         log_dir=lambda uid: parts.process.log_directory(uid),
         execute=execute,
+        stream=stream,
         orphans=orphans,
         sweep=sweep,
         info=info,
@@ -85,6 +99,21 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
         hosts=frozenset({settings.api.rpartition(":")[0]}),
         limits=ApiLimits(body_bytes_max=settings.body_bytes_max, page_max=settings.page_max),
     )
+
+
+def exit_code_of(result: CommandResult) -> int:
+    """Raises InvalidInput when there is no such program, ProviderFailure when it failed for another reason."""
+    if code := NOT_RUN.get(result.error_class):
+        raise InvalidInput(result.error, code=code, next_step="Name a program that is there, with its arguments.")
+    if result.error_class and result.exit_signal is None:
+        raise ProviderFailure(result.error, error_class=ErrorClass(result.error_class), retryable=False)
+    return result.exit_code if result.exit_code is not None else 128 + (result.exit_signal or 0)
+
+
+def why_it_ended(result: CommandResult, timeout_seconds: float) -> str:
+    if result.timed_out:
+        return f"it took longer than {timeout_seconds:g} s and was killed"
+    return f"{result.error_class}: {result.error}".removeprefix(": ") if result.error else ""
 
 
 def figures_of(parts: Parts) -> Sequence[Figure]:

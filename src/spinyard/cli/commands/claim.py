@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from spinyard.cli.attend import explain_command, leaving, until_gone
 from spinyard.cli.columns import why
+from spinyard.cli.execute import SECONDS_MAX, execute
 from spinyard.cli.exits import Exit, Failed, Usage, WaitedTooLong
 from spinyard.cli.manifests import Named
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope, Timeout
@@ -28,7 +29,6 @@ from spinyard.errors import NotFound
 Json = dict[str, Any]
 
 FILE_BYTES_MAX = 1 << 20
-EXEC_SECONDS_MAX = 600.0
 
 Env = Annotated[tuple[str, ...], Parameter(name="--env", help="KEY=VALUE, told to the instance in claim.json.")]
 Files = Annotated[
@@ -127,16 +127,16 @@ def run(
     env: Env = (),
     file: Files = (),
     wait: Wait = "30s",
-    timeout: Annotated[str, Parameter(name="--timeout", help="How long the command may take, at most 10m.")] = "10m",
+    timeout: Annotated[str, Parameter(name="--timeout", help="How long the command may take, at most 24h.")] = "10m",
     common: Common = COMMON,
     scope: Scope = SCOPE,
 ) -> int:
-    """Run a command in an instance that is nobody else's, and give it up. The exit code is the command's own."""
+    """Run a command, without input, in an instance that is nobody else's, and give it up. Its exit code is ours."""
     if not command:
         raise Usage("which command? for example: spinyard run POOL -- python3 -V")
     seconds = seconds_of(timeout)
-    if not 0 < seconds <= EXEC_SECONDS_MAX:
-        raise Usage(f"--timeout {timeout}: more than 0, and at most {duration(EXEC_SECONDS_MAX)}")
+    if not 0 < seconds <= SECONDS_MAX:
+        raise Usage(f"--timeout {timeout}: more than 0, and at most {duration(SECONDS_MAX)}")
     waits = seconds_of(wait)
     # Should this process be killed, its claim ends by itself.
     body = _body(env, file, "") | {"ttl": seconds + waits + 60.0}
@@ -146,15 +146,7 @@ def run(
         item = asked.make(client)
         asked.raise_if_not(item, must_be_ready=True)
         member = str(dig(item, "status", "member", "name"))
-        answer = client.execute(scope.namespace, member, command, timeout_seconds=seconds)
-    if common.is_data:
-        print_data(answer, common.output)
-    else:
-        # As the command wrote it: the command is the user's own.
-        sys.stdout.buffer.write(str(answer.get("output") or "").encode(errors="replace"))
-        sys.stdout.flush()
-    code = answer.get("exitCode")
-    return int(code) if code is not None else Exit.FAILED
+        return execute(client, common, scope.namespace, member, command, timeout_seconds=seconds)
 
 
 class _Asked:

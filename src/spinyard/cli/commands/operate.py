@@ -8,11 +8,13 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from spinyard.cli.attend import raise_if_not, until_available
+from spinyard.cli.execute import SECONDS_MAX
+from spinyard.cli.execute import execute as run_in
 from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.kinds import target
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope, Timeout
 from spinyard.cli.output import print_data
-from spinyard.cli.words import seconds_of
+from spinyard.cli.words import duration, seconds_of
 from spinyard.client import Client
 from spinyard.clock import SystemClock
 
@@ -56,23 +58,23 @@ def restart(
 def execute(
     spin: Annotated[str, Parameter(name="SPIN", help="The spin; its command follows after --")],
     *command: Annotated[str, Parameter(name="COMMAND", allow_leading_hyphen=True)],
-    timeout: Timeout = "30s",
+    timeout: Annotated[str, Parameter(name="--timeout", help="How long the command may take, at most 24h.")] = "30s",
     common: Common = COMMON,
     scope: Scope = SCOPE,
 ) -> int:
-    """Run a command beside a spin, with its environment, directory and limits. The exit code is the command's own."""
+    """Run a command beside a spin, with its environment and directory, without input. Its exit code is ours."""
     if not command:
         raise Usage("which command? for example: spinyard exec SPIN -- env")
     name = spin.removeprefix("spins/").removeprefix("spin/").removeprefix("sp/")
-    answer = common.client().execute(scope.namespace, name, command, timeout_seconds=seconds_of(timeout))
-    if common.is_data:
-        print_data(answer, common.output)
-    else:
-        # As the command wrote it: the command is the user's own.
-        sys.stdout.buffer.write(str(answer.get("output") or "").encode(errors="replace"))
-        sys.stdout.flush()
-    code = answer.get("exitCode")
-    return int(code) if code is not None else Exit.FAILED
+    seconds = seconds_of(timeout)
+    if not 0 < seconds <= SECONDS_MAX:
+        raise Usage(f"--timeout {timeout}: more than 0, and at most {duration(SECONDS_MAX)}")
+    client = common.client()
+    try:
+        return run_in(client, common, scope.namespace, name, command, timeout_seconds=seconds)
+    except KeyboardInterrupt:
+        print("spinyard: interrupted; the command is ended", file=sys.stderr)
+        return Exit.INCONCLUSIVE
 
 
 def _service(words: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,11 @@ RECONNECT_SECONDS: Final = 0.5
 KEEPER_EXIT_TAKEN: Final = 8
 SOCKET_PATH_MAX: Final = 107
 
+STREAM_LINE_BYTES_MAX: Final = 256 << 10
+"""more than one piece of output in base64, and all that is buffered here of a stream"""
+
 Json = dict[str, Any]
+_Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class KeeperRefused(Exception):
@@ -77,6 +81,24 @@ class KeeperClient:
                 return await connection.request(self._message("run", fields))
             finally:
                 connection.close()
+
+    async def stream(self, **fields: object) -> AsyncGenerator[Json, None]:
+        """Op `run`, its output as it comes; the last one is how it ended. Closing it ends the command. Who does not go
+        on reading makes the command wait. Raises KeeperRefused or KeeperUnreachable."""
+        reader, writer = await self._reach(STREAM_LINE_BYTES_MAX)
+        try:
+            writer.write(json.dumps(self._message("run", {**fields, "stream": True})).encode() + b"\n")
+            while line := await reader.readline():
+                answer = json.loads(line)
+                raise_refused(answer)
+                yield answer
+                if "exit_code" in answer:
+                    return
+        except (OSError, ValueError) as failed:
+            raise KeeperUnreachable(f"the connection to the keeper broke: {failed}") from failed
+        finally:
+            writer.close()
+        raise KeeperUnreachable("the connection to the keeper broke")
 
     async def events(self) -> AsyncIterator[Json]:
         """For ever. What happened while there was no connection is not told; {"event": "connected"} marks such gaps."""
@@ -162,14 +184,17 @@ class KeeperClient:
             return self._connection
 
     async def _open(self, *, start: bool = True) -> _Connection:
+        return _Connection(*await self._reach(ANSWER_BYTES_MAX, start=start))
+
+    async def _reach(self, line_bytes_max: int, *, start: bool = True) -> _Wire:
         try:
-            return await _connect(self._home)
+            return await _connect(self._home, line_bytes_max)
         except OSError as failed:
             if self._start_keeper is None or not start:
                 raise KeeperUnreachable(f"no keeper answers for {self._home}: {failed}") from failed
         await self._start_keeper()
         try:
-            return await _connect(self._home)
+            return await _connect(self._home, line_bytes_max)
         except OSError as failed:
             raise KeeperUnreachable(f"no keeper answers for {self._home}, though one was started: {failed}") from failed
 
@@ -218,13 +243,7 @@ class _Connection:
             answer = await future
         finally:
             self._waiting.pop(request_id, None)
-        if not answer.get("ok"):
-            error = answer.get("error") or {}
-            raise KeeperRefused(
-                str(error.get("error_class", "Internal")),
-                str(error.get("message", "")),
-                retryable=bool(error.get("retryable")),
-            )
+        raise_refused(answer)
         return answer
 
     async def next_event(self) -> Json:
@@ -267,14 +286,23 @@ class _Connection:
         self._ended.set()
 
 
-async def _connect(home: Path) -> _Connection:
+def raise_refused(answer: Json) -> None:
+    if answer.get("ok"):
+        return
+    error = answer.get("error") or {}
+    raise KeeperRefused(
+        str(error.get("error_class", "Internal")), str(error.get("message", "")), retryable=bool(error.get("retryable"))
+    )
+
+
+async def _connect(home: Path, line_bytes_max: int) -> _Wire:
     path = str(home / "run" / "keeper.sock")
     if len(path) <= SOCKET_PATH_MAX:
-        return _Connection(*await asyncio.open_unix_connection(path, limit=ANSWER_BYTES_MAX))
+        return await asyncio.open_unix_connection(path, limit=line_bytes_max)
     # The kernel's limit is for the name as given: a long home is reached through its open directory.
     directory = os.open(home / "run", os.O_PATH | os.O_DIRECTORY)
     try:
         short = f"/proc/self/fd/{directory}/keeper.sock"
-        return _Connection(*await asyncio.open_unix_connection(short, limit=ANSWER_BYTES_MAX))
+        return await asyncio.open_unix_connection(short, limit=line_bytes_max)
     finally:
         os.close(directory)

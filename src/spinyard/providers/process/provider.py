@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import base64
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +21,7 @@ from spinyard.providers.process.client import KeeperClient, KeeperRefused, Keepe
 from spinyard.providers.process.failures import failure_of
 
 OUTPUT_BYTES_DEFAULT: Final = 64 << 10
+OUTPUT_BYTES_OLD_KEEPER: Final = 4 << 20
 KEEPER_FAILURES: Final = (KeeperRefused, KeeperUnreachable)
 
 
@@ -35,6 +38,14 @@ class CommandResult:
     @property
     def timed_out(self) -> bool:
         return self.error == "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOutput:
+    """`stream`: stdout, stderr, or started, which has no data and comes first, once the program runs."""
+
+    stream: str
+    data: bytes
 
 
 class ProcessProvider:
@@ -139,6 +150,33 @@ class ProcessProvider:
         return CommandResult(
             ended["exit_code"], ended["exit_signal"], ended["output"], ended["error_class"], ended["error"]
         )
+
+    async def stream_command(
+        self, key: ResourceKey, command: Sequence[str], *, timeout_seconds: float
+    ) -> AsyncGenerator[CommandOutput | CommandResult, None]:
+        """As `run_command`, its output as it comes, and how it ended as the last one (its `output` empty). Closing it
+        ends the command; who does not go on reading makes it wait."""
+        asked = self.keeper.stream(
+            key=key,
+            argv=list(command),
+            env=[],
+            merge_env=True,
+            timeout_seconds=timeout_seconds,
+            output_bytes=OUTPUT_BYTES_OLD_KEEPER,
+        )
+        try:
+            async with contextlib.aclosing(asked) as answers:
+                async for answer in answers:
+                    if "exit_code" not in answer:
+                        yield CommandOutput(answer["output"], base64.b64decode(answer["data"]))
+                        continue
+                    if answer.get("output"):  # of a keeper that does not know how to stream: all of it, at the end
+                        yield CommandOutput("stdout", answer["output"].encode())
+                    yield CommandResult(
+                        answer["exit_code"], answer["exit_signal"], "", answer["error_class"], answer["error"]
+                    )
+        except KEEPER_FAILURES as failed:
+            raise failure_of(failed) from failed
 
     def log_directory(self, log_name: str) -> Path:
         """One file per process of the name, `<part of the key>.log`, and its predecessor `.log.1`."""
