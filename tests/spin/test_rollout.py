@@ -203,7 +203,7 @@ def test_blue_and_green_are_both_whole_before_the_first_request_moves() -> None:
 def test_the_old_side_is_kept_whole_during_the_soak_and_a_guard_goes_back_from_there() -> None:
     gauges = (GaugeLimit(Gauge.FAILURE_RATE, 0.05),)
     strategy = RolloutStrategy(
-        blue_green=True, steps=(RolloutStep(WEIGHT_ALL),), soak_seconds=60.0, analysis=Analysis(gauges=gauges)
+        blue_green=True, steps=(RolloutStep(WEIGHT_ALL),), soak_seconds=60.0, analysis=Analysis(False, gauges=gauges)
     )
     house = House(strategy, new_fails=0.2)
     assert house.run(120) == "rolled_back"
@@ -313,3 +313,14 @@ def test_a_hold_keeps_it_where_it_is_and_the_guards_go_on() -> None:
     assert "a freeze" in house.status.needs
     house.new_fails = 0.5
     assert house.run(60) == "rolled_back"
+
+
+def test_at_full_weight_the_new_version_is_measured_by_what_the_old_one_did_before() -> None:
+    whole = RolloutStrategy(blue_green=True, steps=(RolloutStep(WEIGHT_ALL),), soak_seconds=5.0)
+    assert House(whole, old_fails=0.1, new_fails=0.12).run(120) == "succeeded"
+    bad = House(whole, old_fails=0.0, new_fails=0.2)
+    assert bad.run(120) == "rolled_back"
+    assert "before" in bad.status.stopped
+    silent = House(whole, rate=0.0)
+    assert silent.run(120) == "judging"
+    assert "50 more requests" in silent.status.needs

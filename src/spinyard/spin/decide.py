@@ -13,7 +13,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, SpinSpec
 from spinyard.spin.bootstrap import bootstrapping, probe_look, smoke_probe
 from spinyard.spin.end import cleaning, draining, failed, terminating
-from spinyard.spin.serve import own_readiness, liveness_look, registering, up
+from spinyard.spin.serve import liveness_look, own_readiness, registering, up
 from spinyard.spin.snapshot import PROXY, Snapshot, SpinRules
 from spinyard.spin.start import first_resources, pending, planned, provisioning
 from spinyard.spin.status import TRANSITIONS, State, decode_status, in_time

@@ -114,7 +114,7 @@ def run_hook(s: Snapshot) -> Plan:
 
 
 def at(s: Snapshot, step: int) -> Snapshot:
-    """As if that step of the claim had just begun. What needs no waiting is decided in one pass: each costs a commit."""
+    """As if that step of the claim had just begun: what need not wait is decided in one pass; each costs a commit."""
     status = msgspec.structs.replace(s.status, claim_step=step, attempts=0, retry_at=0.0, failing_since=0.0)
     return replace(s, status=status)
 

@@ -399,7 +399,9 @@ def removing(s: RolloutSnapshot) -> Plan:
     shown = s.shown
     part = s.held_part
     is_told = part is not None and part == s.part(s.status)
-    nothing_left = is_told and shown.serial >= s.status.serial and not shown.alive and not shown.ending
+    # Seen by the Service after it was told: not confirmed by the data plane perhaps, which had 0 % confirmed before.
+    has_looked = s.peer is not None and s.service_status.observed_generation == s.peer.generation
+    nothing_left = is_told and has_looked and not shown.alive and not shown.ending
     if s.service is None or nothing_left:
         end = EndRollout(s.service_uid, s.row.uid, promote=False)
         return s.finish(RolloutState.ROLLED_BACK, s.status.stopped, s.status.stopped_reason, children=(end,))
@@ -416,9 +418,7 @@ def looks(s: RolloutSnapshot) -> tuple[Look, ...]:
         return ()
     out: list[Look] = [LookPeer(s.service_uid), s.hold_look, s.service_hold_look]
     if state not in (RolloutState.PENDING, RolloutState.PROMOTING):
-        out.append(LookChildren(s.service_uid))
-        if s.status.highest:
-            out.append(s.traffic_look)
+        out += [LookChildren(s.service_uid), s.traffic_look]
     return tuple(out)
 
 

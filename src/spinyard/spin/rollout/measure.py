@@ -43,6 +43,10 @@ def measured(s: RolloutSnapshot) -> RolloutStatus:
     if usable and 0 < status.weight < WEIGHT_ALL and s.spec.strategy.analysis.enabled:
         evidence = status.evidence or Evidence(s.spec.strategy.analysis.margin)
         status = msgspec.structs.replace(status, evidence=fold(evidence, step))
+    if makes_sense and status.weight < WEIGHT_ALL:
+        # The first reading brings all that its cluster has counted since the data plane began.
+        more = step.old if status.before.requests == 0 or usable else Counts()
+        status = msgspec.structs.replace(status, before=status.before + more)
     if not makes_sense:
         # It is no base for the next one: what follows would be counted twice.
         return msgspec.structs.replace(status, blind_since=status.blind_since or s.now)
@@ -116,7 +120,9 @@ def quantile(shape: list[tuple[float, int]], q: float) -> float | None:
 def gates(s: RolloutSnapshot, status: RolloutStatus) -> tuple[Gate, ...]:
     """Everything that may stop this step, or send it back."""
     analysis = s.spec.strategy.analysis
-    out = [success_gate(s, status)] if analysis.enabled and status.weight < WEIGHT_ALL else []
+    out = []
+    if analysis.enabled:
+        out.append(success_gate(s, status) if status.weight < WEIGHT_ALL else alone_gate(s, status))
     if analysis.enabled and 0 < status.weight < WEIGHT_ALL and not is_sticky(s):
         out += split_gate(status)
     out += [latency_gate(status, limit) for limit in analysis.latency]
@@ -150,6 +156,21 @@ def success_gate(s: RolloutSnapshot, status: RolloutStatus) -> Gate:
         new=1.0 - found.new.rate if found.new.requests else None,
         limit=found.margin,
     )
+
+
+def alone_gate(s: RolloutSnapshot, status: RolloutStatus) -> Gate:
+    """At full weight there is nobody to compare with at the same time: a plain threshold, at what the old side did
+    before and the margin."""
+    before, new, margin = status.before, status.new, s.spec.strategy.analysis.margin
+    limit = before.rate + margin
+    rate = new.failures / max(1, new.requests)
+    if new.requests < RATE_REQUESTS_MIN:
+        why = f"{max(0, new.requests)} of {RATE_REQUESTS_MIN} requests seen at full weight"
+        verdict, needs = Verdict.INCONCLUSIVE, RATE_REQUESTS_MIN - max(0, new.requests)
+    else:
+        verdict, needs = (Verdict.FAIL if rate > limit else Verdict.PASS), None
+        why = f"{new.failures} of {new.requests} failed ({rate:.2%}); before, {before.rate:.2%}, margin {margin:.2%}"
+    return Gate("success rate", str(verdict), why, needs, old=1.0 - before.rate, new=1.0 - rate, limit=margin)
 
 
 def split_gate(status: RolloutStatus) -> list[Gate]:

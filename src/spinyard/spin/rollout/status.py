@@ -8,7 +8,7 @@ import msgspec
 
 from spinyard.core.machine import Machine, edges
 from spinyard.core.observed import ClusterTraffic
-from spinyard.core.verdict import Evidence
+from spinyard.core.verdict import Counts, Evidence
 
 
 class RolloutState(StrEnum):
@@ -129,6 +129,8 @@ class RolloutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """the last usable one; what came since then is the next increment"""
     step_reading: Reading | None = None
     """the first one of this step"""
+    before: Counts = Counts()
+    """what the old side answered in its life, as far as the data plane knew, until it had no request any more"""
     blind_since: float = 0.0
     """since when no counters can be read; 0: they can"""
     still: Reading | None = None
