@@ -336,9 +336,9 @@ class Starts:
 
 
 class ClusterTraffic(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Since the data plane's epoch began. `requests`: those that were answered, whatever with, each once however often it
-    was retried; `failures`: of these, by 5xx or by none. `active`: under way now. `latency`: (upper bound in seconds,
-    how many took no longer), cumulative, the bounds ascending and finite (it is stored as JSON)."""
+    """Since the data plane's epoch began. `requests`: those that were answered, whatever with, each once however often
+    it was retried; `failures`: of these, by 5xx or by none. `active`: under way now. `latency`: (upper bound in
+    seconds, how many took no longer), cumulative, the bounds ascending and finite (it is stored as JSON)."""
 
     requests: int = 0
     failures: int = 0

@@ -105,8 +105,8 @@ class BindMember:
 
 @dataclass(frozen=True, slots=True)
 class SetRollout:
-    """`part` becomes the `rollout` of the Service, if it lives, is not being deleted, is still of `old_digest` and has no
-    other Rollout's part; else nothing happens, and the next pass sees it. The Service is due at once."""
+    """`part` becomes the `rollout` of the Service, if it lives, is not being deleted, is still of `old_digest` and has
+    no other Rollout's part; else nothing happens, and the next pass sees it. The Service is due at once."""
 
     service: Uid
     old_digest: Digest
@@ -115,8 +115,8 @@ class SetRollout:
 
 @dataclass(frozen=True, slots=True)
 class EndRollout:
-    """Takes the part of that Rollout out of the Service. `promote`: what it rolled out becomes the Service's template and
-    its side the Service's, in the same update. Nothing happens when the part is not there any more."""
+    """Takes the part of that Rollout out of the Service. `promote`: what it rolled out becomes the Service's template
+    and its side the Service's, in the same update. Nothing happens when the part is not there any more."""
 
     service: Uid
     rollout_uid: Uid

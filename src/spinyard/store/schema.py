@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 READER_VERSION = 2
-"""What this code can read. A store whose `min_reader_version` is higher is refused. A new store asks for 1; it asks for 2
-from the moment it holds what a reader of 1 (0.1.0) would take for something else and send requests astray by: a route
+"""What this code can read. A store whose `min_reader_version` is higher is refused. A new store asks for 1; it asks for
+2 from the moment it holds what a reader of 1 (0.1.0) would take for something else and send requests astray by: a route
 by host name, or a Service whose cluster is that of a promoted side."""
 FIRST_READER_VERSION = 1
 ASK_FOR_2 = "UPDATE meta SET value = '2' WHERE name = 'min_reader_version' AND value = '1'"
