@@ -249,8 +249,8 @@ class RolloutStep:
 
 @dataclass(frozen=True, slots=True)
 class LatencyLimit:
-    """The quantile of the new side's latency, in seconds, may not be above `max_seconds`, nor above `max_ratio` times the
-    old side's. `min_requests` on the new side (and, for the ratio, on the old) before it says anything."""
+    """The quantile of the new side's latency, in seconds, may not be above `max_seconds`, nor above `max_ratio` times
+    the old side's. `min_requests` on the new side (and, for the ratio, on the old) before it says anything."""
 
     quantile: float
     max_seconds: float | None = None
@@ -264,8 +264,8 @@ class Gauge(StrEnum):
     FAILED_STARTS = "failedStarts"
     """instances of the new version that failed since the rollout began"""
     FAILURE_RATE = "failureRate"
-    """share of the new side's requests that failed in the present step, after the first 50: all there is at full weight,
-    where there is no old side to compare with"""
+    """share of the new side's requests that failed in the present step, after the first 50: all there is at full
+    weight, where there is no old side to compare with"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,8 +276,8 @@ class GaugeLimit:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """`margin`: by how much more of the new side's requests may fail (0.05: 5 points). `alpha`: how often each verdict may
-    be wrong (core/verdict). `enabled` False: steps are left by time and by people alone."""
+    """`margin`: by how much more of the new side's requests may fail (0.05: 5 points). `alpha`: how often each verdict
+    may be wrong (core/verdict). `enabled` False: steps are left by time and by people alone."""
 
     enabled: bool = True
     margin: float = 0.05
