@@ -168,7 +168,8 @@ def table(runs: Sequence[Run]) -> str:
     leaked = sum(len(run.found.leaked) for run in runs)
     doubled = sum(len(run.found.doubled) for run in runs)
     failed = sum(bool(run.problems) for run in runs)
-    return "\n".join([*lines, f"{len(runs)} runs: leaked {leaked}, doubled {doubled}, failed {failed}"])
+    cold = sum(run.cold for run in runs)
+    return "\n".join([*lines, f"{len(runs)} runs, {cold} cold: leaked {leaked}, doubled {doubled}, failed {failed}"])
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,18 +63,18 @@ class Scenario:
         house.start(**({"SPINYARD_FAILPOINT": self.failpoint} if self.failpoint else {}))
         with self._watching(), self._accidents:
             self._want(2)
-            house.apply(service(version="1", replicas=2), job(self._go))
+            self._apply(service(version="1", replicas=2), job(self._go))
             house.serve("web", 2, seconds=SECONDS_EACH)
             house.wait("the job runs", lambda: house.states("once", kind="job") == ["ready"], SECONDS_EACH)
             self._go.touch()
             house.wait("the job is done", lambda: self._job_state() == "succeeded", SECONDS_EACH)
             self._stray()
-            house.apply(service(version="2", replicas=2))
+            self._apply(service(version="2", replicas=2))
             house.wait("all are of version 2", lambda: self._versions() == ["2", "2"], SECONDS_EACH)
             self._scale(3)
             self._scale(1)
             for kind, name in (("Service", "web"), ("Job", "once")):
-                house.delete(kind, name, seconds=SECONDS_EACH)
+                self._delete(kind, name)
         found = Findings(doubled=sorted(self._doubled))
         found.leaked = self._left() + self._unknown()
         found.doubled += self._too_many()
@@ -85,9 +85,27 @@ class Scenario:
 
     # -- acts ----------------------------------------------------------------------------------------------------------
 
+    def _change(self, what: str, act: Callable[[str], object]) -> None:
+        """Asked with one key until it is answered: the client gives up a request that three servers died over."""
+        key = f"{what}-{os.urandom(4).hex()}"
+
+        def asked() -> bool:
+            act(key)
+            return True
+
+        self.house.wait(f"{what} is answered", asked, SECONDS_EACH)
+
+    def _apply(self, *objects: Json) -> None:
+        self._change("apply", lambda key: self.house.client.apply(objects, key=key))
+
+    def _delete(self, kind: str, name: str) -> None:
+        house = self.house
+        self._change(f"delete-{kind}", lambda key: house.client.delete(kind, "default", name, key=key))
+        house.wait(f"{kind} {name} is gone", lambda: house.find(kind, name) is None, SECONDS_EACH)
+
     def _scale(self, replicas: int) -> None:
         self._want(replicas)
-        self.house.client.scale("default", "web", replicas, key=f"scale-{replicas}-{os.urandom(4).hex()}")
+        self._change(f"scale-{replicas}", lambda key: self.house.client.scale("default", "web", replicas, key=key))
         self.house.serve("web", replicas, seconds=SECONDS_EACH)
 
     def _stray(self) -> None:

@@ -85,7 +85,11 @@ class House:
         low, high = self.ports
         words = ("--gateway", self.gateway, "--port-range", f"{low}-{high}", "-o", "json")
         self.cli("server", *words, timeout=90, **env)
+        self.wait("it says which installation it is", self._learn)
+
+    def _learn(self) -> str:
         self.installation = str(self.client.info()["installation"])
+        return self.installation
 
     @property
     def keeper(self) -> KeeperLink:
