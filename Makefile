@@ -33,7 +33,7 @@ bench-env:
 	@[ -n "$(SOME_PYTHON)" ] || { echo "spinyard: Spinyard needs Python >= 3.11, and no python3 is on PATH." >&2; exit 2; }
 	@$(SOME_PYTHON) scripts/bootstrap.py bench
 
-demo: run-env ## the photo gallery under load while instances and the control plane are killed (ARGS=--keep leaves it up)
+demo: run-env ## the photo gallery under load: kills, claims, a bad version that goes back by itself (ARGS=--keep leaves it up)
 	@$(PY) -m examples.gallery.demo $(ARGS)
 
 test: dev-env ## every test that a fresh machine can run, in less than 10 minutes (ARGS= goes to pytest)

@@ -19,7 +19,7 @@ from examples.gallery.claims import ClaimAct
 from examples.gallery.report import report
 from examples.gallery.rollouts import BAD, GOOD, RolloutAct
 from examples.gallery.show import Show
-from examples.gallery.stage import EVERY, FILE, BrokenPromise, Json, Stage, free_gateway
+from examples.gallery.stage import DEADLINE_SECONDS, EVERY, FILE, BrokenPromise, Json, Stage, free_gateway
 from spinyard.errors import SpinyardError
 from spinyard.testing.load import LoadSpec, Mix, MixEntry
 from spinyard.testing.load_process import LoadProcess
@@ -27,6 +27,7 @@ from spinyard.testing.load_result import LoadResult
 
 RATE = 80.0
 LOAD_SECONDS_MAX = 900.0  # it is ended when the play is; the machine may be slow
+REQUEST_SECONDS_MAX = 30.0
 STOPPED = 130  # as a shell says it of a program that Ctrl-C ended
 
 
@@ -61,7 +62,7 @@ class Demo:
         self._step(f"version {GOOD}: a good one", self._in_phase(f"version {GOOD}", self.rollouts.good_version))
         self._step("steady load", lambda: self._steady(1.0))
         self._loaded().set_phase("end")
-        return self._loaded().stop()
+        return self._loaded().stop(2 * REQUEST_SECONDS_MAX)
 
     # -- the acts ------------------------------------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ class Demo:
         return f"gateway {self.stage.gateway}"
 
     def _up(self) -> str:
-        self.stage.spinyard("up", "-f", str(FILE), "--timeout", "40", timeout=60)
+        self.stage.spinyard("up", "-f", str(FILE), "--timeout", f"{DEADLINE_SECONDS:g}s", timeout=2 * DEADLINE_SECONDS)
         self.stage.remember_ports()
         return f"http://gallery.localhost:{self.stage.gateway.rpartition(':')[2]}/"
 
@@ -93,7 +94,7 @@ class Demo:
             alive = {spin["metadata"]["uid"] for spin in self.stage.spins() if spin["status"]["state"] == "serving"}
             return victim["metadata"]["uid"] not in alive and len(alive) == 3
 
-        took = self.stage.wait("three instances serve again", replaced, 20)
+        took = self.stage.wait("three instances serve again", replaced)
         self.stage.remember_ports()
         return f"three serve again after {took:.1f} s"
 
@@ -111,7 +112,7 @@ class Demo:
             new = [s for s in spins if s["status"]["state"] == "serving" and s["metadata"]["uid"] not in before]
             return len(new) == 3 and len(spins) == 3
 
-        self.stage.wait("all instances are of version 2", rolled, 40)
+        self.stage.wait("all instances are of version 2", rolled)
         return f"surge 1, unavailable 0; {time.monotonic() - began:.1f} s"
 
     def _kill_server(self) -> str:
@@ -123,7 +124,7 @@ class Demo:
             new = self.stage.server_pid()
             return new not in (0, old) and self.stage.client.is_ready()
 
-        took = self.stage.wait("the control plane is back", back, 20)
+        took = self.stage.wait("the control plane is back", back)
         return f"back by itself after {took:.1f} s"
 
     def _scale(self, replicas: int) -> str:
@@ -137,7 +138,7 @@ class Demo:
             spins = self.stage.spins()
             return len(spins) == replicas and all(spin["status"]["state"] == "serving" for spin in spins)
 
-        self.stage.wait(f"{replicas} instances serve", there, 30)
+        self.stage.wait(f"{replicas} instances serve", there)
         return f"{time.monotonic() - began:.1f} s"
 
     def delete(self) -> list[str]:
@@ -145,7 +146,7 @@ class Demo:
 
         def delete() -> str:
             began = time.monotonic()
-            self.stage.spinyard("delete", "service", "gallery", "--wait", timeout=60)
+            self.stage.spinyard("delete", "service", "gallery", "--wait")
             return f"{time.monotonic() - began:.1f} s"
 
         def look() -> str:
@@ -205,6 +206,7 @@ class Demo:
             host="gallery.localhost",
             rate=RATE,
             seconds=LOAD_SECONDS_MAX,
+            timeout_seconds=REQUEST_SECONDS_MAX,
             mix=Mix(requests=requests, variables={"photo": photos}),
             apart_header="x-gallery-failed-on-purpose",
             timed_header="x-gallery-version",

@@ -151,7 +151,7 @@ class Show:
         failed = int(number(load, "failed")) - unsafe
         colour = "green" if not failed else "red"
         lost = f"   [yellow]{unsafe} unsafe[/]" if unsafe else ""
-        lost += f"   [yellow]{int(number(load, 'apart'))} wanted[/]" if number(load, "apart") else ""
+        lost += f"   [yellow]{int(number(load, 'apart'))} on purpose[/]" if number(load, "apart") else ""
         return (
             f"  requests [bold]{int(number(load, 'sent')):5d}[/]   failed [{colour}]{failed}[/]   "
             f"p50 {number(load, 'p50_ms'):4.0f} ms   p99 {number(load, 'p99_ms'):4.0f} ms   "

@@ -28,6 +28,10 @@ GALLERY = {"spinyard.dev/service": "gallery"}
 EVERY: dict[str, str] = {}
 
 
+# For each thing that is waited for. So long only a machine takes that is busy with something else.
+DEADLINE_SECONDS = 120.0
+
+
 class BrokenPromise(Exception):
     """Something that the demo shows did not happen."""
 
@@ -46,7 +50,7 @@ class Stage:
 
     # -- the public commands -----------------------------------------------------------------------------------------
 
-    def spinyard(self, *words: str, text: str | None = None, timeout: float = 60.0) -> str:
+    def spinyard(self, *words: str, text: str | None = None, timeout: float = DEADLINE_SECONDS) -> str:
         """Runs the command; its output. Raises BrokenPromise with what it said when it fails."""
         done = subprocess.run(
             [sys.executable, "-m", "spinyard.cli", *words],
@@ -119,7 +123,7 @@ class Stage:
         finally:
             connection.close()
 
-    def wait(self, what: str, check: Callable[[], bool], seconds: float) -> float:
+    def wait(self, what: str, check: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> float:
         """Seconds until it was so. A server that is away for a moment is waited for too."""
         began = time.monotonic()
         while True:
