@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from spinyard.core.observed import LookWatch, ProbeResult
 from spinyard.core.spec import Kind
 from spinyard.engine.absences import Absences
+from spinyard.engine.rates import Rates
 from spinyard.ports.clock import Clock
 from spinyard.ports.domain import Domain
 from spinyard.ports.prober import Prober
@@ -56,6 +57,7 @@ class Figures:
     leases_lost: int = 0
     actions: int = 0
     action_failures: int = 0
+    actions_put_off: int = 0
     unknowns: int = 0
     sweeps: int = 0
     swept_at: float = 0.0
@@ -97,3 +99,4 @@ class Context:
     committed: Callable[[int], None] = lambda seq: None
     figures: Figures = field(default_factory=Figures)
     absences: Absences = field(default_factory=Absences)
+    rates: Rates = field(default_factory=Rates)

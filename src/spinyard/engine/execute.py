@@ -35,8 +35,13 @@ async def execute(
 
 
 async def _one(context: Context, row: ObjectRow, action: Action, limit: float) -> Failure | None:
-    context.figures.actions += 1
     verb = type(action).__name__.lower()
+    scope = _scope(context, action)
+    wait = context.rates.ask(scope, verb, action.key, context.clock.monotonic())
+    if wait is not None:
+        context.figures.actions_put_off += 1
+        return Failure(ErrorClass.RATE_LIMITED, f"{action.provider} takes only so many at a time", True, wait)
+    context.figures.actions += 1
     part = action.key.split("/", 1)[1].split("-", 1)[0].split("/", 1)[0]
     context.failpoint(f"{verb}:before:{part}")
     try:
@@ -50,10 +55,15 @@ async def _one(context: Context, row: ObjectRow, action: Action, limit: float) -
             ErrorClass.PROVIDER_ERROR, f"{action.provider} did not answer the {verb} within {limit:.1f} s", True
         )
     except ProviderFailure as error:
-        failure = Failure(error.error_class, error.message, error.retryable, error.retry_after_seconds)
+        retry_after = error.retry_after_seconds
+        if error.error_class is ErrorClass.RATE_LIMITED:
+            now = context.clock.monotonic()
+            retry_after = context.rates.limited(scope, verb, action.key, now, retry_after)
+        failure = Failure(error.error_class, error.message, error.retryable, retry_after)
     except Exception as error:  # noqa: BLE001  a failed action is a value
         failure = Failure(ErrorClass.PROVIDER_ERROR, f"{action.provider}: {error!r}", True)
     else:
+        context.rates.passed(scope, verb, context.clock.monotonic())
         context.failpoint(f"{verb}:after:{part}")
         return None
     context.figures.action_failures += 1
@@ -67,6 +77,11 @@ async def _one(context: Context, row: ObjectRow, action: Action, limit: float) -
         cls=failure.error_class,
     )
     return failure
+
+
+def _scope(context: Context, action: Action) -> str:
+    provider = context.providers.get(action.provider)
+    return action.provider if provider is None else f"{action.provider} {provider.capabilities.scope}"
 
 
 def _is_at_once(context: Context, action: Action) -> bool:

@@ -12,6 +12,7 @@ from spinyard.core.ids import Uid
 from spinyard.core.observed import Absent, EndpointFacts, Present, ProcessFacts, Unknown
 from spinyard.core.plan import EventDraft, Plan, Resource, WakeChild
 from spinyard.core.want import EndpointState
+from spinyard.errors import ErrorClass
 from spinyard.spin.snapshot import PROXY, Snapshot, exit_record
 from spinyard.spin.status import ExitRecord, SpinStatus, State, with_condition
 from spinyard.spin.translate import endpoint_want
@@ -167,6 +168,8 @@ def go_on(
     if failure is not None:
         actions = ()
         wait = max(failure.retry_after_seconds or 0.0, backoff_seconds(min(attempts, 8), s.row.uid))
+        if failure.error_class == ErrorClass.RATE_LIMITED and failure.retry_after_seconds is not None:
+            attempts, wait = status.attempts, failure.retry_after_seconds
         status = msgspec.structs.replace(status, last_error=failure.message, last_error_class=failure.error_class)
     status = msgspec.structs.replace(status, attempts=attempts, retry_at=s.now + wait)
     events: tuple[EventDraft, ...] = ()

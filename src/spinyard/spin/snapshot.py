@@ -243,6 +243,9 @@ class Snapshot:
         """Nothing now, the same again after a backoff; the attempt and its error are remembered and shown."""
         attempts = self.status.attempts + 1
         wait = max(backoff_seconds(attempts, self.row.uid), failure.retry_after_seconds or 0.0)
+        if failure.error_class == ErrorClass.RATE_LIMITED and failure.retry_after_seconds is not None:
+            # Nothing is wrong with it: its turn comes then, and what was not sent is no attempt.
+            attempts, wait = max(0, self.status.attempts - 1), failure.retry_after_seconds
         status = msgspec.structs.replace(
             self.status,
             attempts=attempts,

@@ -71,9 +71,12 @@ def provisioning(s: Snapshot) -> Plan:
         runs = not s.template.bootstrap and s.template.startup_probe is None
         status = msgspec.structs.replace(status, started=runs)
         return s.move(State.BOOTSTRAPPING, "everything it needs is there", "Provisioned", status=status)
-    if s.in_state_seconds > s.rules.provisioning_seconds:
+    is_queued = s.status.last_error_class == ErrorClass.RATE_LIMITED
+    limit = s.rules.provisioning_seconds + (s.template.queue_timeout_seconds if is_queued else 0.0)
+    if s.in_state_seconds > limit:
         detail = s.status.last_error or unknown or "it never appeared"
-        return s.fail(ErrorClass.PROVISION_TIMEOUT, f"not there after {s.in_state_seconds:.0f} s: {detail}")
+        why = ErrorClass.RATE_LIMITED if is_queued else ErrorClass.PROVISION_TIMEOUT
+        return s.fail(why, f"not there after {s.in_state_seconds:.0f} s: {detail}")
     failed = next((failure for action in missing if (failure := s.failure(action.key)) is not None), None)
     if failed is not None and failed.error_class == ErrorClass.PORT_UNAVAILABLE and s.status.attempts >= PORT_ATTEMPTS:
         # A stranger has it. When we chose the number, the next spin gets another one.

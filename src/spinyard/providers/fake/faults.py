@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import Protocol
 
@@ -43,3 +44,28 @@ class NoFaults:
 
     def seconds(self, limit: float) -> float:
         return 0.0
+
+
+class RateLimit:
+    """So many changes a second of one provider, and `burst` of them at once: what comes too fast is refused.
+    `asked` and `refused` count, by operation."""
+
+    def __init__(self, per_second: float, *, burst: int = 1, retry_after_seconds: float | None = None) -> None:
+        self.per_second = per_second
+        self.retry_after_seconds = retry_after_seconds
+        self.asked: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._burst = burst
+        self._tokens = float(burst)
+        self._at = 0.0
+
+    def take(self, operation: str, now: float) -> bool:
+        """False: refused."""
+        self._tokens = min(float(self._burst), self._tokens + max(0.0, now - self._at) * self.per_second)
+        self._at = now
+        self.asked[operation] += 1
+        if self._tokens < 1.0:
+            self.refused[operation] += 1
+            return False
+        self._tokens -= 1.0
+        return True

@@ -12,7 +12,7 @@ from spinyard.core.want import DirectoryWant, FileWant, Want
 from spinyard.errors import ErrorClass, ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.providers.fake.faults import Fault, Faults, NoFaults
+from spinyard.providers.fake.faults import Fault, Faults, NoFaults, RateLimit
 from spinyard.providers.fake.world import Thing, World
 
 SILENCE_SECONDS = 3600.0
@@ -30,6 +30,7 @@ class FakeProvider:
         late_arrival_seconds: float = 0.0,
         list_lag_seconds: float = 0.0,
         slow_seconds: float = 2.0,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         self.name = name
         self.capabilities = Capabilities(
@@ -39,6 +40,7 @@ class FakeProvider:
         self._clock = clock
         self._faults: Faults = faults or NoFaults()
         self._slow = slow_seconds
+        self._rate_limit = rate_limit
         self._listeners: list[asyncio.Queue[ResourceKey]] = []
         self._late: set[asyncio.Task[None]] = set()
         self.underway: Counter[str] = Counter()
@@ -115,6 +117,13 @@ class FakeProvider:
         self._hint(key)
 
     async def _before(self, operation: str, key: ResourceKey) -> Fault | None:
+        limit = self._rate_limit
+        if limit is not None and not limit.take(operation, self._clock.monotonic()):
+            raise ProviderFailure(
+                "too many requests",
+                error_class=ErrorClass.RATE_LIMITED,
+                retry_after_seconds=limit.retry_after_seconds,
+            )
         fault = self._faults.draw(operation, key)
         if not self.answers:
             fault = Fault.LOST_REQUEST
