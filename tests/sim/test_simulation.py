@@ -45,7 +45,7 @@ OF_POOLS = (
 OF_ROLLOUTS = (
     *("rollout-made", "rollout-refused", "weight-rises", "folded", "judged-good", "judged-bad", "traffic-unknown"),
     *("step-passed", "step-promoted", "ended:succeeded", "ended:rolled_back", "back:GateFailed", "back:Aborted"),
-    *("back:Deleted", "back:ServiceGone", "back:NotReadyInTime", "back:NewSideDown", "held:Service", "held:WarmPool"),
+    *("back:NotReadyInTime", "held:Service", "held:WarmPool"),
 )
 
 
