@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -23,6 +24,7 @@ from spinyard.client import Client, from_home, read_server_file
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (sys.executable, "-m", "bench.programs.tiny")
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,16 @@ def wait_for(what: str, check: Callable[[], bool], seconds: float, every: float 
             raise TimeoutError(f"not within {seconds:g} s: {what}")
         time.sleep(every)
     return time.perf_counter() - began
+
+
+def at_once(work: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
+    """Each in a thread of its own. The first failure, or an interrupt, is not held up by the others: they fail when the
+    home is taken down."""
+    pool = ThreadPoolExecutor(len(arguments[0]))
+    try:
+        return list(pool.map(work, *arguments))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def free_port() -> int:

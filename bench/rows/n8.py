@@ -13,11 +13,10 @@ import queue
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.home import TINY, Home, Json, first_200, host_of, running_home, service, wait_for
+from bench.home import TINY, Home, Json, at_once, first_200, host_of, running_home, service, wait_for
 from bench.measured import Figures, Measured, Scale, figures
 from bench.naive import naive_gateway
 from spinyard.testing.load_mix import LoadSpec, Mix, MixEntry
@@ -153,8 +152,7 @@ def _roll(home: Home, count: int, out: Path) -> tuple[Rolled, float, LoadResult]
     began = time.perf_counter()
     try:
         time.sleep(1)
-        with ThreadPoolExecutor(len(names)) as pool:
-            list(pool.map(lambda name: _take_turns(home, name, turns, rolled), names))
+        at_once(lambda name: _take_turns(home, name, turns, rolled), names)
         time.sleep(1)
         return rolled, time.perf_counter() - began, load.stop()
     finally:
