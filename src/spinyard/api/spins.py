@@ -18,14 +18,16 @@ from spinyard.api.render import explanation_json, respond_json
 from spinyard.api.streams import Streams
 from spinyard.core.ids import Uid
 from spinyard.core.observed import Children
-from spinyard.core.spec import JobSpec, Kind, ServiceSpec
+from spinyard.core.spec import JobSpec, Kind, ServiceSpec, SpinSpec
 from spinyard.errors import Conflict, NotFound
 from spinyard.ports.store import StoredEvent
+from spinyard.spin.translate import ERRAND
 from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.explain import EVENTS_SHOWN_MAX, LOG_LINES_MAX, Facts, explain
 from spinyard.usecases.views import SETTLED, ObjectView, get_named
 
 MAIN = "main"
+COMMAND = "command"
 MAIN_FILE = "process"
 PART_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -54,9 +56,10 @@ class SpinRoutes:
         name: Name,
         follow: bool = False,
         tail: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
-        part: Annotated[str, Query(pattern=PART_PATTERN)] = MAIN,
+        part: Annotated[str, Query(pattern=PART_PATTERN)] | None = None,
     ) -> Response:
-        """Kept logs of a finished spin too, as long as its record is there."""
+        """Kept logs of a finished spin too, as long as its record is there. Of a Job's member without `part`: the
+        command."""
         deps = self._calls.deps
         found = await get(self._calls, ObjectId(Kind.SPIN, namespace, name))
         uid = found.stored.row.uid
@@ -114,20 +117,31 @@ def gather(calls: Calls, found: ObjectView) -> Facts:
     return Facts(found, calls.deps.clock.now(), events, failures, tail, _waits_for(calls, found))
 
 
-def log_file(calls: Calls, found: ObjectView, part: str) -> LogFile:
+def log_file(calls: Calls, found: ObjectView, part: str | None) -> LogFile:
     """Raises NotFound with the parts that there are."""
     steps = [step.name for step in found.template.bootstrap] if found.template else []
     directory = calls.deps.log_dir(found.stored.row.uid)
-    if part == MAIN:
+    has_command = has_errand(found)
+    if has_command and (part is None or (part == COMMAND and COMMAND not in steps)):
+        return LogFile(directory / f"{ERRAND}.log")
+    if part is None or part == MAIN:
         return LogFile(directory / f"{MAIN_FILE}.log")
     if part not in steps:
-        there = ", ".join([MAIN, *steps])
+        there = ", ".join([MAIN, *([COMMAND] if has_command else []), *steps])
         raise NotFound(f"{found.id} has no part {part!r}; it has {there}.", next_step="Ask for one of these parts.")
     return LogFile(directory / f"step-{steps.index(part)}.log")
 
 
+def has_errand(found: ObjectView) -> bool:
+    spec = found.stored.row.spec
+    return isinstance(spec, SpinSpec) and spec.claim is not None and spec.claim.errand is not None
+
+
 def _log_tail(calls: Calls, uid: Uid) -> str:
-    data, _ = LogFile(calls.deps.log_dir(uid) / f"{MAIN_FILE}.log").tail(LOG_LINES_MAX)
+    """Of a Job's command, when it was run; else of the program."""
+    directory = calls.deps.log_dir(uid)
+    command = LogFile(directory / f"{ERRAND}.log")
+    data, _ = (command if command.exists else LogFile(directory / f"{MAIN_FILE}.log")).tail(LOG_LINES_MAX)
     return data.decode(errors="replace")
 
 

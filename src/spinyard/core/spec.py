@@ -371,9 +371,19 @@ class OnClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Errand:
+    """A command that is run once beside the program of a claimed member, for at most so long. How it ends is how the
+    member ends."""
+
+    command: tuple[str, ...]
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimPart:
-    """What a claim brings to the member it gets. `files`: (name, content), written into the claim directory; `env` goes
-    into `claim.json` there. `host`: the name under which the member is routed, empty for a pool without a route."""
+    """What a claim, or a Job, brings to the member it gets. `files`: (name, content), written into the claim directory;
+    `env` goes into `claim.json` there. `host`: the name under which the member is routed, empty for a pool without a
+    route. `errand`: a Job's; such a member is not routed."""
 
     claim_uid: str
     claim_name: str
@@ -381,6 +391,7 @@ class ClaimPart:
     env: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     on_claim: OnClaim | None = None
+    errand: Errand | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +418,9 @@ class SpinSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
+    """Of a template, or on a member of `pool`: then `command` is run there, with `env`, and `env` and `files` are what a
+    claim brings. `pool_uid` is not the user's."""
+
     owner: str = ""
     template_digest: Digest = Digest("")
     template_ref: str = ""
@@ -414,6 +428,12 @@ class JobSpec:
     timeout_seconds: float = 3600.0
     depends_on: tuple[Dependency, ...] = ()
     ttl_seconds: float | None = None
+    pool: str = ""
+    pool_uid: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def check_object(kind: str, raw: Raw, report: Report) -> None:
     template = spec.get("template")
     if is_mapping(template):
         check_template(template, ("spec", "template"), report)
-    sources = ("template", "templateRef", "external") if kind == "Service" else ("template", "templateRef")
+    sources = ("template", "templateRef", "external" if kind == "Service" else "pool")
     exactly_one(spec, sources, ("spec",), report)
     if kind == "Service":
         _check_service(spec, report)

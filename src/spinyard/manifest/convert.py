@@ -37,7 +37,7 @@ from spinyard.core.spec import (
     WarmPoolSpec,
     digest_of,
 )
-from spinyard.manifest import pool_shapes, shapes
+from spinyard.manifest import job_shapes, pool_shapes, shapes
 from spinyard.manifest.kinds import AnyShape
 from spinyard.manifest.objects import WrittenSpec
 from spinyard.manifest.rollout_convert import strategy
@@ -55,7 +55,7 @@ def convert(shape: AnyShape) -> Converted:
     match shape:
         case shapes.ServiceShape():
             return _service(shape.spec)
-        case shapes.JobShape():
+        case job_shapes.JobShape():
             return _job(shape.spec)
         case shapes.TemplateObjectShape():
             templates, digest = _stored(shape.spec)
@@ -96,7 +96,7 @@ def _service(shape: shapes.ServiceSpecShape) -> Converted:
     return Converted(Kind.SERVICE, spec, templates, ref)
 
 
-def _job(shape: shapes.JobSpecShape) -> Converted:
+def _job(shape: job_shapes.JobSpecShape) -> Converted:
     templates, digest = _stored(shape.template)
     ref = shape.template_ref.name if shape.template_ref else ""
     spec = JobSpec(
@@ -107,6 +107,11 @@ def _job(shape: shapes.JobSpecShape) -> Converted:
         timeout_seconds=shape.timeout_seconds,
         depends_on=_dependencies(shape),
         ttl_seconds=shape.ttl,
+        pool=shape.pool or "",
+        command=tuple(shape.command),
+        args=tuple(shape.args),
+        env=tuple((item.name, item.value) for item in shape.env),
+        files=tuple((item.name, item.content) for item in shape.files),
     )
     return Converted(Kind.JOB, spec, templates, ref)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from spinyard.manifest.job_shapes import JobShape
 from spinyard.manifest.pool_shapes import ClaimShape, WarmPoolShape
-from spinyard.manifest.shapes import JobShape, ServiceShape, TemplateObjectShape
+from spinyard.manifest.shapes import ServiceShape, TemplateObjectShape
 
 AnyShape = ServiceShape | JobShape | TemplateObjectShape | WarmPoolShape | ClaimShape
 

@@ -18,7 +18,7 @@ def schema() -> dict[str, object]:
     _exactly_one(found["ProbeShape"], "httpGet", "tcpSocket", "grpc", "exec")
     _exactly_one(found["SmokeTestShape"], "httpGet", "exec")
     _exactly_one(found["ValueFromShape"], "file", "variable", "secretFile")
-    _exactly_one(found["JobSpecShape"], "template", "templateRef")
+    _exactly_one(found["JobSpecShape"], "template", "templateRef", "pool")
     _exactly_one(found["ServiceSpecShape"], "template", "templateRef", "external")
     _exactly_one(found["WarmPoolSpecShape"], "template", "templateRef")
     _exactly_one(found["OnClaimShape"], "httpGet", "exec")
@@ -60,13 +60,14 @@ def _strings_as_dependencies(found: dict[str, dict[str, object]]) -> None:
 
 
 def _maps_as_variables(found: dict[str, dict[str, object]]) -> None:
-    properties = found["ClaimSpecShape"]["properties"]
-    assert isinstance(properties, dict)
-    given = properties["env"]
-    as_map = {"type": "object", "additionalProperties": {"type": "string"}}
-    kept = {name: item for name, item in given.items() if name == "description"}
-    as_list = {name: item for name, item in given.items() if name not in ("description", "default")}
-    properties["env"] = {"anyOf": [as_list, as_map], **kept}
+    for shape in ("ClaimSpecShape", "JobSpecShape"):
+        properties = found[shape]["properties"]
+        assert isinstance(properties, dict)
+        given = properties["env"]
+        as_map = {"type": "object", "additionalProperties": {"type": "string"}}
+        kept = {name: item for name, item in given.items() if name == "description"}
+        as_list = {name: item for name, item in given.items() if name not in ("description", "default")}
+        properties["env"] = {"anyOf": [as_list, as_map], **kept}
 
 
 def _plain(value: object) -> object:

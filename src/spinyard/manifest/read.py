@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from spinyard.manifest import checks, graph, pool_checks, rollout_checks
+from spinyard.manifest import checks, graph, job_checks, pool_checks, rollout_checks
 from spinyard.manifest.compose import Composer, Node, node_of
 from spinyard.manifest.convert import convert
 from spinyard.manifest.envelope import check_envelope
@@ -130,5 +130,8 @@ def _check(kind: str, raw: checks.Raw, report: Report) -> None:
         case "Service":
             checks.check_object(kind, raw, report)
             rollout_checks.check_rollout(raw, report)
+        case "Job":
+            checks.check_object(kind, raw, report)
+            job_checks.check_job(raw, report)
         case _:
             checks.check_object(kind, raw, report)

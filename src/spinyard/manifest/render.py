@@ -113,11 +113,15 @@ def _claim(spec: ClaimSpec) -> Fields:
             "owner": spec.owner,
             "pool": spec.pool,
             "env": dict(spec.env),
-            "files": [{"name": name, "content": content} for name, content in spec.files],
+            "files": _files(spec.files),
             "ttl": _seconds(spec.ttl_seconds),
             "wait": plain_number(spec.wait_seconds),
         }
     )
+
+
+def _files(files: tuple[tuple[str, str], ...]) -> list[Fields]:
+    return [{"name": name, "content": content} for name, content in files]
 
 
 def _seconds(value: float | None) -> int | float | None:
@@ -163,6 +167,11 @@ def _job(spec: JobSpec, template: TemplateSpec | None) -> Fields:
             "timeoutSeconds": plain_number(spec.timeout_seconds),
             **_work(spec),
             **_source(spec, template),
+            "pool": spec.pool,
+            "command": list(spec.command),
+            "args": list(spec.args),
+            "env": dict(spec.env),
+            "files": _files(spec.files),
         }
     )
 

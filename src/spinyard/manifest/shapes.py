@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from spinyard.core.spec import BootstrapStep, JobSpec, Limits, Probe, RollingUpdate, Route, SmokeTest, TemplateSpec
+from spinyard.core.spec import BootstrapStep, Limits, Probe, RollingUpdate, Route, SmokeTest, TemplateSpec
 from spinyard.manifest.fields import (
     Address,
     Bytes,
@@ -325,13 +325,6 @@ class ServiceSpecShape(WorkShape):
     restarted_at: Timestamp = Field(default=0.0, description="Set by `spinyard restart`.")
 
 
-class JobSpecShape(WorkShape):
-    retries: int = Field(default=JobSpec().retries, ge=0, le=1000, description="New attempts after a failure.")
-    timeout_seconds: Annotated[Duration, Field(ge=0.1)] = Field(
-        default=JobSpec().timeout_seconds, description="An attempt that takes longer is killed and has failed."
-    )
-
-
 class NamedTemplateSpecShape(TemplateShape):
     owner: Annotated[str, Field(max_length=253)] = Field(
         default="", description="Who answers for it: a team or person."
@@ -349,13 +342,6 @@ class ServiceShape(ObjectShape):
 
     kind: Literal["Service"] = Field(description="Service")
     spec: ServiceSpecShape = Field(description="What is wanted.")
-
-
-class JobShape(ObjectShape):
-    """A program that runs to its end."""
-
-    kind: Literal["Job"] = Field(description="Job")
-    spec: JobSpecShape = Field(description="What is wanted.")
 
 
 class TemplateObjectShape(ObjectShape):

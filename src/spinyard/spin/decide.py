@@ -13,6 +13,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, SpinSpec
 from spinyard.spin.bootstrap import bootstrapping, probe_look, smoke_probe
 from spinyard.spin.end import cleaning, draining, failed, terminating
+from spinyard.spin.errand import errand, errand_looks, has_errand
 from spinyard.spin.serve import liveness_look, own_readiness, registering, up
 from spinyard.spin.snapshot import PROXY, Snapshot, SpinRules
 from spinyard.spin.start import first_resources, pending, planned, provisioning
@@ -36,7 +37,7 @@ def decide(s: Snapshot) -> Plan:
         case State.REGISTERING:
             return registering(s)
         case State.READY | State.SERVING:
-            return up(s)
+            return errand(s) if has_errand(s) else up(s)
         case State.DRAINING:
             return draining(s)
         case State.FAILED:
@@ -69,6 +70,8 @@ def looks(s: Snapshot) -> tuple[Look, ...]:
             return (process, *(() if liveness is None else (liveness,)), *warm_looks(s))
         case State.REGISTERING:
             return (process, endpoint)
+        case State.READY | State.SERVING if has_errand(s):
+            return errand_looks(s)
         case State.READY | State.SERVING:
             watches = [look for look in (liveness_look(s), own_readiness(s)) if look is not None]
             return (process, *((endpoint,) if s.spec.cluster else ()), *watches)

@@ -95,6 +95,8 @@ class SpinStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     smoke_passed: bool = False
     claim_step: int = 0
     """of a claimed member: 0 probe again, 1 its file, 2 its hook, 3 done"""
+    errand_seen: bool = False
+    """its errand was there: when it is absent now, it is not started again"""
     address: str = ""
     ports: dict[str, int] = {}
     conditions: tuple[Condition, ...] = ()

@@ -12,6 +12,8 @@ from spinyard.core.spec import DirectoryScope, EnvVar, Probe, TcpSocket
 from spinyard.core.want import EndpointState, EndpointWant, FileWant, ProcessWant
 from spinyard.spin.snapshot import LOOPBACK, Snapshot
 
+ERRAND = "command"
+"""the part of its key, and of its log's name"""
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -83,6 +85,20 @@ def process_want(s: Snapshot, command: tuple[str, ...], *, main: bool, timeout_s
         timeout_seconds=timeout_seconds,
         log_name=s.row.uid,
     )
+
+
+def errand_key(s: Snapshot) -> ResourceKey:
+    return resource_key(s.row.uid, ERRAND)
+
+
+def errand_want(s: Snapshot) -> ProcessWant:
+    """In the surroundings of a bootstrap step, and what the claim brought as env is in its environment too."""
+    claim = s.spec.claim
+    assert claim is not None and claim.errand is not None
+    want = process_want(s, claim.errand.command, main=False, timeout_seconds=claim.errand.timeout_seconds)
+    brought = tuple(EnvVar(name, value) for name, value in claim.env)
+    grace = s.template.termination_grace_seconds
+    return msgspec.structs.replace(want, env=want.env + brought, grace_seconds=grace)
 
 
 def main_want(s: Snapshot) -> ProcessWant:

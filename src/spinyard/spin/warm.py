@@ -17,7 +17,7 @@ from spinyard.core.spec import Probe
 from spinyard.core.want import content_mark
 from spinyard.errors import ErrorClass
 from spinyard.spin.bootstrap import probe_look
-from spinyard.spin.register import introduce
+from spinyard.spin.errand import put_to_use
 from spinyard.spin.serve import READINESS, lost, take_down
 from spinyard.spin.snapshot import LOOPBACK, Snapshot
 from spinyard.spin.translate import claim_directory, claim_files, readiness
@@ -43,7 +43,7 @@ def warm(s: Snapshot) -> Plan:
         case 2:
             return run_hook(s)
         case _:
-            return introduce(s, s.status)
+            return put_to_use(s)
 
 
 def waiting(s: Snapshot) -> Plan:
@@ -83,7 +83,7 @@ def write_files(s: Snapshot) -> Plan:
     if not missing:
         there = at(s, HOOK)
         if hook_look(s) is None:
-            return introduce(there, there.status)
+            return put_to_use(there)
         return s.stay("what the claim brought is in place", "Claimed", wake_in=0.0, status=there.status)
     failure = s.failure(key)
     if failure is not None and not failure.retryable:
@@ -101,12 +101,11 @@ def run_hook(s: Snapshot) -> Plan:
     """Once it answered, well or not; only when the attempt itself could not be made is it made again."""
     look = hook_look(s)
     if look is None:
-        return introduce(s, s.status)
+        return put_to_use(s)
     result = s.probe(look)
     match result.answer:
         case ProbeAnswer.OK:
-            done = at(s, DONE)
-            return introduce(done, done.status)
+            return put_to_use(at(s, DONE))
         case ProbeAnswer.FAILED:
             return s.fail(ErrorClass.CLAIM_HOOK_FAILED, f"its claim hook failed: {result.message}")
         case ProbeAnswer.UNKNOWN:

@@ -8,10 +8,12 @@ from enum import StrEnum
 from typing import assert_never
 
 from spinyard.core.ids import Digest, Uid
-from spinyard.core.spec import ClaimSpec, Kind
+from spinyard.core.spec import ClaimSpec, JobSpec, Kind
 from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.usecases.claims import NewClaim, claim
+from spinyard.usecases.declared import DeclaredSpec
 from spinyard.usecases.plan import ApplyRequest, Change, ChangeAction, plan_apply
+from spinyard.usecases.pools import with_pool
 from spinyard.usecases.rollout_start import insert_rollout
 
 INITIAL_STATUS = b"{}"
@@ -44,8 +46,8 @@ def carry_out(
     for change in changes:
         if change.template is not None and change.action in (ChangeAction.CREATE, ChangeAction.UPDATE):
             tx.put_template(change.digest, change.template)
-    # A claim may be of a pool that is made in the same request.
-    order = sorted(range(len(changes)), key=lambda n: changes[n].id.kind is Kind.CLAIM)
+    # A claim or Job may be of a pool that is made in the same request.
+    order = sorted(range(len(changes)), key=lambda n: changes[n].id.kind in (Kind.CLAIM, Kind.JOB))
     done = {n: _carry_out_one(tx, changes[n], new_uid, actor) for n in order}
     return tuple(done[n] for n in range(len(changes)))
 
@@ -98,7 +100,7 @@ def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObje
         kind=change.id.kind,
         namespace=change.id.namespace,
         name=change.id.name,
-        spec=change.spec,
+        spec=_resolved(tx, change, change.spec),
         state="active" if is_template else "pending",
         status=INITIAL_STATUS,
         template_digest=change.digest,
@@ -112,15 +114,23 @@ def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObje
 def _update(tx: Transaction, change: Change, actor: str) -> StoredObject:
     before = change.before
     assert before is not None and change.spec is not None
-    spec_changed = before.row.spec != change.spec
+    spec = _resolved(tx, change, change.spec)
+    spec_changed = before.row.spec != spec
     digest = Digest("") if isinstance(change.spec, ClaimSpec) else change.spec.template_digest
     return tx.update(
         before.row.uid,
         actor=actor,
         why=f"{'Specification' if spec_changed else 'Labels or annotations'} changed by {actor}.",
         reason="SpecChanged" if spec_changed else "MetadataChanged",
-        spec=change.spec if spec_changed else None,
+        spec=spec if spec_changed else None,
         template_digest=digest if digest != before.row.template_digest else None,
         labels=change.labels,
         annotations=change.annotations,
     )
+
+
+def _resolved(tx: Transaction, change: Change, spec: DeclaredSpec) -> DeclaredSpec:
+    """With what only the server knows."""
+    if isinstance(spec, JobSpec) and spec.pool and not spec.pool_uid:
+        return with_pool(tx, change.id.namespace, spec)
+    return spec

@@ -25,7 +25,7 @@ from spinyard.errors import Conflict, PreconditionFailed
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.declared import APPLIED_SET, OWN_PREFIX, Declared, DeclaredSpec, ObjectId
 from spinyard.usecases.graph import refuse_cycles
-from spinyard.usecases.pools import claim_again, refuse_claimed, refuse_poolless
+from spinyard.usecases.pools import claim_again, refuse_claimed, refuse_poolless, same_pool
 from spinyard.usecases.refusals import being_deleted, every, problem, raise_problems
 from spinyard.usecases.rollout_start import onto_stored
 
@@ -178,6 +178,8 @@ def _change(
         spec = claim_again(one.id, spec, found, tx.now)
     rollout = None
     if found is not None:
+        if isinstance(spec, JobSpec):
+            spec = same_pool(spec, found)
         if isinstance(spec, ServiceSpec):
             spec, rollout = onto_stored(tx, one.id, spec, template, found)
             if rollout is None and spec.template_digest != digest:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
-from spinyard.core.spec import ClaimSpec, Kind
+from spinyard.core.spec import ClaimSpec, JobSpec, Kind
 from spinyard.errors import Conflict, InvalidInput, NotFound
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.declared import Declared, ObjectId
@@ -33,11 +33,11 @@ def get_pool(tx: Transaction, namespace: str, name: str) -> StoredObject:
 
 
 def refuse_poolless(tx: Transaction, declared: Sequence[Declared]) -> None:
-    """A claim's pool is there, or declared beside it. Raises InvalidInput."""
+    """The pool of a claim or Job is there, or declared beside it. Raises InvalidInput."""
     own = {(one.namespace, one.name) for one in declared if one.kind is Kind.WARM_POOL}
     problems = []
     for index, one in enumerate(declared):
-        if not isinstance(one.spec, ClaimSpec) or (one.namespace, one.spec.pool) in own:
+        if not isinstance(one.spec, ClaimSpec | JobSpec) or (one.namespace, one.spec.pool) in own or not one.spec.pool:
             continue
         try:
             get_pool(tx, one.namespace, one.spec.pool)
@@ -56,15 +56,41 @@ def refuse_claimed(tx: Transaction, deletions: Sequence[StoredObject]) -> None:
         claims = tx.select(Kind.CLAIM, owner_uid=found.row.uid)
         # A claim that failed has nothing, and is kept only to be read.
         users = [c for c in claims if c.row.delete_at is None and c.row.state != "failed" and c.row.uid not in going]
+        users += [job for job in _jobs_of(tx, found) if job.row.uid not in going]
         if users:
-            names = [c.row.name for c in users]
+            names = [f"{c.row.kind} {c.row.name}" for c in users]
             more = " and others" if len(names) > 5 else ""
             raise Conflict(
-                f"WarmPool {found.row.namespace}/{found.row.name} has claims: {', '.join(names[:5])}{more}.",
+                f"WarmPool {found.row.namespace}/{found.row.name} is used by {', '.join(names[:5])}{more}.",
                 code="in_use",
-                next_step="Release them first (`spinyard release CLAIM`), or delete the pool with --force.",
-                details={"usedBy": [f"Claim/{found.row.namespace}/{name}" for name in names[:20]]},
+                next_step="Release the claims (`spinyard release CLAIM`) and delete the Jobs first, or delete the pool "
+                "with --force: what runs on its members is ended.",
+                details={"usedBy": [f"{c.row.kind}/{c.row.namespace}/{c.row.name}" for c in users[:20]]},
             )
+
+
+def _jobs_of(tx: Transaction, pool: StoredObject) -> list[StoredObject]:
+    """Jobs that run on its members, or wait for one."""
+    return [
+        job
+        for job in every(tx, Kind.JOB, namespace=pool.row.namespace)
+        if isinstance(job.row.spec, JobSpec)
+        and job.row.spec.pool_uid == pool.row.uid
+        and job.row.delete_at is None
+        and job.row.state in ("pending", "running")
+    ]
+
+
+def with_pool(tx: Transaction, namespace: str, spec: JobSpec) -> JobSpec:
+    """With the pool that its name means now. Raises NotFound, Conflict."""
+    return replace(spec, pool_uid=get_pool(tx, namespace, spec.pool).row.uid) if spec.pool else spec
+
+
+def same_pool(spec: JobSpec, before: StoredObject) -> JobSpec:
+    """A Job that is declared once more keeps the pool it has."""
+    old = before.row.spec
+    assert isinstance(old, JobSpec)
+    return replace(spec, pool_uid=old.pool_uid) if spec.pool and spec.pool == old.pool else spec
 
 
 def claim_again(id: ObjectId, spec: ClaimSpec, before: StoredObject, now: float) -> ClaimSpec:

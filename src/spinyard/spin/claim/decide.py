@@ -173,22 +173,24 @@ def pending(s: ClaimSnapshot) -> Plan:
 
 
 def make(s: ClaimSnapshot, pool: PoolView, maximum: int) -> CreateChild:
-    """The cold way: an instance of its own. It counts against the pool's maximum as any member does."""
-    slot = s.slots + 1
-    uid = child_uid(s.row.uid, str(slot), 1)
-    cluster = f"{s.row.namespace}/{s.spec.pool}/{pool.uid[:8]}" if pool.spec.host_suffix else ""
+    return cold_member(s.row, s.spec.pool, pool, s.part, maximum, s.slots + 1)
+
+
+def cold_member(row: ObjectRow, name: str, pool: PoolView, part: ClaimPart, maximum: int, slot: int) -> CreateChild:
+    """An instance of its own, of the pool called `name`. It counts against the pool's maximum as any member does."""
+    uid = child_uid(row.uid, str(slot), 1)
+    cluster = f"{row.namespace}/{name}/{pool.uid[:8]}" if pool.spec.host_suffix else ""
     spec = SpinSpec(
         template_digest=pool.spec.template_digest,
         cluster=cluster,
         route_port=pool.spec.route_port,
         pool_uid=pool.uid,
         pool_max=maximum,
-        service_name=s.spec.pool,
-        claim=s.part,
+        service_name=name,
+        claim=part,
     )
-    labels = (*s.row.labels, ("spinyard.dev/pool", s.spec.pool))
-    name = child_name(s.spec.pool, uid)
-    return CreateChild(uid, Kind.SPIN, name, str(slot), spec, pool.spec.template_digest, labels)
+    labels = (*row.labels, ("spinyard.dev/pool", name))
+    return CreateChild(uid, Kind.SPIN, child_name(name, uid), str(slot), spec, pool.spec.template_digest, labels)
 
 
 def bound(s: ClaimSnapshot) -> Plan:

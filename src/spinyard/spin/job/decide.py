@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 import msgspec
@@ -10,61 +10,19 @@ import msgspec
 from spinyard.core.backoff import backoff_seconds
 from spinyard.core.ids import child_name, child_uid
 from spinyard.core.machine import Machine
-from spinyard.core.observed import Children, Look, LookChildren, LookObject, ObjectBrief, Seen
-from spinyard.core.plan import ChildChange, CreateChild, EventDraft, Plan
+from spinyard.core.observed import Look, LookChildren, LookObject, ObjectBrief, Seen
+from spinyard.core.plan import CreateChild, EventDraft, Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import JobSpec, Kind, SpinSpec
-from spinyard.spin.gate import Gate, as_trials, gate_looks, gate_of, noted, with_trials_returned
-from spinyard.spin.job.status import TRANSITIONS, JobState, JobStatus, decode_job_status
+from spinyard.spin.gate import as_trials, gate_looks, noted, with_trials_returned
+from spinyard.spin.job import on_pool
+from spinyard.spin.job.snapshot import JobSnapshot
+from spinyard.spin.job.status import TRANSITIONS, JobState, decode_job_status
 from spinyard.spin.service.roll import delete_all
 from spinyard.spin.service.snapshot import fleet_of
 
 START_SECONDS = 2.0
 """after this it is looked whether there is a spin: its name may have been taken"""
-
-
-@dataclass(frozen=True, slots=True)
-class JobSnapshot:
-    row: ObjectRow
-    spec: JobSpec
-    status: JobStatus
-    seen: Seen
-    now: float
-
-    @property
-    def children(self) -> Children:
-        answer = self.seen.answers.get(LookChildren(self.row.uid))
-        assert isinstance(answer, Children)
-        return answer
-
-    @property
-    def gate(self) -> Gate:
-        return gate_of(self.row, self.seen, self.spec.template_digest, self.now)
-
-    def plan(
-        self,
-        state: JobState,
-        why: str,
-        reason: str,
-        status: JobStatus,
-        *,
-        wake_in: float | None,
-        children: tuple[ChildChange, ...] = (),
-        events: tuple[EventDraft, ...] = (),
-    ) -> Plan:
-        if state != self.row.state:
-            status = msgspec.structs.replace(status, since=self.now)
-        status = msgspec.structs.replace(status, observed_generation=self.row.generation)
-        return Plan(
-            state=str(state),
-            status=msgspec.json.encode(status),
-            why=why,
-            reason=reason,
-            wake_at=None if wake_in is None else self.now + wake_in,
-            children=children,
-            events=events,
-            outcome=status.outcome,
-        )
 
 
 def decide(s: JobSnapshot) -> Plan:
@@ -79,7 +37,7 @@ def decide(s: JobSnapshot) -> Plan:
         case JobState.PENDING:
             return pending(s)
         case JobState.RUNNING:
-            return running(s)
+            return on_pool.run(s) if s.spec.pool else running(s)
         case JobState.SUCCEEDED | JobState.FAILED:
             return resting(s, state)
         case never:
@@ -93,7 +51,7 @@ def pending(s: JobSnapshot) -> Plan:
         if not isinstance(brief, ObjectBrief) or brief.state != good:
             why = f"waiting for {dependency.kind} {dependency.name}"
             return s.plan(JobState.PENDING, why, "DependencyNotReady", s.status, wake_in=1.0)
-    return start(s, "starting its first spin")
+    return on_pool.begin(s) if s.spec.pool else start(s, "starting its first spin")
 
 
 def start(s: JobSnapshot, why: str, events: tuple[EventDraft, ...] = ()) -> Plan:
@@ -177,6 +135,8 @@ def looks(s: JobSnapshot) -> tuple[Look, ...]:
         out += [LookObject(d.kind, s.row.namespace, d.name) for d in dict.fromkeys(s.spec.depends_on)]
     if s.row.state == JobState.RUNNING:
         out += gate_looks(s.row, s.spec.template_digest)
+    if s.spec.pool and s.row.state in (JobState.PENDING, JobState.RUNNING):
+        out.append(on_pool.pool_look(s))
     return tuple(out)
 
 

@@ -26,7 +26,7 @@ TRANSITIONS = Machine(
     terminal=frozenset({J.TERMINATED}),
     edges=edges(
         {
-            J.PENDING: [J.RUNNING, J.TERMINATING],
+            J.PENDING: [J.RUNNING, J.FAILED, J.TERMINATING],
             J.RUNNING: [J.SUCCEEDED, J.FAILED, J.TERMINATING],
             J.SUCCEEDED: [J.TERMINATING],
             J.FAILED: [J.TERMINATING],
