@@ -128,7 +128,7 @@ class RolloutChecks:
             self._broken("a step was left that waits for a person", name)
         if one is not None and self._sim.loop_time - one.at < step.hold_seconds - self._sim.jumped - 0.2:
             self._broken("a step was left before its time", name)
-        if spec.strategy.analysis.enabled and record.weight < WEIGHT_ALL:
+        if spec.strategy.analysis.enabled:
             self._passed(row, spec, after, name)
 
     def _passed(self, row: ObjectRow, spec: RolloutSpec, after: RolloutStatus, name: str) -> None:
@@ -137,14 +137,16 @@ class RolloutChecks:
         analysis = spec.strategy.analysis
         if after.blind_since:
             self._broken("passed while no counters can be read", name)
-        evidence = after.evidence or Evidence(analysis.margin)
-        if judge(evidence, alpha=analysis.alpha).verdict is not Verdict.PASS:
-            self._broken("passed without a pass", name)
         one = self._sim.traffic.in_force(spec.service_uid)
         if one is not None and not one.foreign:
             counter = self._sim.traffic.counters.get(one.split)
             if counter is None or counter.true_requests < SEEN_MIN:
                 self._broken("passed without requests", name)
+        if after.steps[-1].weight == WEIGHT_ALL:
+            return  # there is nobody to compare with at the same time
+        evidence = after.evidence or Evidence(analysis.margin)
+        if judge(evidence, alpha=analysis.alpha).verdict is not Verdict.PASS:
+            self._broken("passed without a pass", name)
         old, new = (self._sim.users.rollouts.qualities[digest] for digest in (spec.old_digest, spec.template_digest))
         if new.failures > old.failures + analysis.margin + CLEARLY:
             self._broken("a bad version passed", f"{name}; true are {new.failures:.0%} and {old.failures:.0%}")
