@@ -183,6 +183,7 @@ def test_ctrl_c_leaves_the_server_running_and_says_how_to_stop_it(run: Run, home
         pytest.param(["--home", "/proc/nothing"], 4, "home_not_writable", id="home that cannot be"),
         pytest.param(["--home", "/tmp/" + "x" * 100], 4, "home_path_too_long", id="home with a long path"),
         pytest.param(["--gateway", "nowhere"], 2, "usage", id="gateway without a port"),
+        pytest.param(["--gateway", "127.0.0.1:0"], 2, "usage", id="a gateway that nobody could name"),
         pytest.param(["--port-range", "9-5"], 2, "usage", id="range the wrong way round"),
         pytest.param(["--tls-cert", "/etc/hostname"], 2, "usage", id="certificate without a key"),
     ],

@@ -87,6 +87,10 @@ def with_options(
     changes: dict[str, Any] = {}
     if gateway:
         changes["gateway"] = _address("--gateway", gateway)
+        if changes["gateway"].endswith(":0"):
+            raise Usage(
+                f"--gateway {gateway!r}: users need a port that is known", next_step="for example 127.0.0.1:8080"
+            )
     if api:
         changes["api"] = _address("--api", api)
     if certificate:
