@@ -283,6 +283,7 @@ def say_how_to_stop(stage: Stage, show: Show) -> None:
     show.say(f"\nIt goes on: http://gallery.localhost:{port}/")
     show.say(f"  export SPINYARD_HOME={stage.home}")
     show.say("  .venv/bin/spinyard get spins")
+    show.say("  .venv/bin/spinyard explain rollout gallery")
     show.say('  .venv/bin/spinyard down --delete && rm -r "$SPINYARD_HOME"      # stops all of it, and nothing is left')
 
 
