@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.house import ROOT
 from tests.system.test_other_user import running_in
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 WITHOUT_NETWORK = [
     "unshare",
@@ -52,6 +52,6 @@ def make_demo(clone: Path, home: Path, *inside: str) -> subprocess.CompletedProc
         cwd=clone,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=400,
         check=False,
     )
