@@ -11,13 +11,22 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from spinyard.core.machine import Machine
 from spinyard.spin.claim.status import TRANSITIONS as CLAIM
+from spinyard.spin.hold import TRANSITIONS as HOLD
 from spinyard.spin.job.status import TRANSITIONS as JOB
 from spinyard.spin.pool.status import TRANSITIONS as POOL
 from spinyard.spin.rollout.status import TRANSITIONS as ROLLOUT
 from spinyard.spin.service.status import TRANSITIONS as SERVICE
 from spinyard.spin.status import TRANSITIONS as SPIN
 
-MACHINES = {"spin": SPIN, "service": SERVICE, "job": JOB, "pool": POOL, "claim": CLAIM, "rollout": ROLLOUT}
+MACHINES = {
+    "spin": SPIN,
+    "service": SERVICE,
+    "job": JOB,
+    "pool": POOL,
+    "claim": CLAIM,
+    "rollout": ROLLOUT,
+    "hold": HOLD,
+}
 
 
 def page(machine: Machine) -> str:
