@@ -33,7 +33,7 @@ SOON_SECONDS = 0.1
 MISSING_SECONDS = 3.0
 """no instance of the new side in traffic, although it has a weight"""
 FAILED_STARTS_MAX = 5
-STILL_SECONDS = 0.2
+STILL_SECONDS = 0.05
 """between the two looks that prove that nothing reaches the new side any more"""
 UNPROVEN_SECONDS = 30.0
 """the data plane has confirmed the weight 0 and cannot be asked for its counters: the spins' own drain must do"""
