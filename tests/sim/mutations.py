@@ -425,15 +425,15 @@ MUTATIONS: dict[str, Mutation] = (
 # and `lost_route_change` (found once, by seed 150 of an earlier scenario).
 
 FIRST_SEED = {
-    "no_compare_and_set": 4,
+    "no_compare_and_set": 16,
     "owner_not_woken": 3,
-    "ledger_read_before_the_listing": 4,
+    "ledger_read_before_the_listing": 15,
     "sweep_without_grace": 47,
     "sweep_never_removes": 47,
     "unknown_read_as_absent": 156,
     "stopped_before_drained": 3,
     "action_outlives_its_lease": 3,
-    "endpoint_never_asked_again": 4,
+    "endpoint_never_asked_again": 6,
     "retry_without_backoff": 10,
     "crash_loop_without_backoff": 5,
     "retained_directory_removed": 29,
