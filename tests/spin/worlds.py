@@ -50,6 +50,7 @@ from spinyard.core.spec import (
     ClaimSpec,
     DataDirectory,
     DirectoryScope,
+    Errand,
     Exec,
     HttpGet,
     JobSpec,
@@ -82,6 +83,7 @@ RULES = SpinRules({"fake": ProviderFacts("host:fake", (20_000, 20_100), 3.0)})
 UID = Uid("bcdfghjkmnpqrstvwxz2")
 PROBE = Probe(http_get=HttpGet())
 PART = ClaimPart("claim", "mine", "mine.test", (("A", "b"),), (("f", "x"),), OnClaim(exec=Exec(("hook",))))
+ERRAND_PART = replace(PART, host="", errand=Errand(("work", "hard"), 30.0))
 
 seconds = st.sampled_from((0.0, 0.01, 0.5, 5.0, 100.0, 10_000.0, -5.0))
 small = st.integers(0, 9)
@@ -214,11 +216,13 @@ def spins(draw: st.DrawFn) -> ObjectRow:
         stuck=draw(st.booleans()),
         unknown=draw(st.booleans()),
         claim_step=draw(st.integers(0, 3)),
+        errand_seen=draw(st.booleans()),
     )
     reserved = tuple(
         Reservation("ports/host:fake", f"port/{port.name}", 1, 20_001) for port in template.ports if draw(st.booleans())
     )
     parts = (("process", "process"), ("endpoint", "endpoint"), ("step-0", "process"), ("dir/own", "directory"))
+    parts += (("command", "process"),)
     outcome = draw(st.sampled_from(("", "ProbeFailed")))
     state = draw(st.sampled_from([str(state) for state in State]))
     held = draw(resources(parts))
@@ -238,7 +242,7 @@ def spins(draw: st.DrawFn) -> ObjectRow:
                 cluster=st.just("default/web") if routed else st.sampled_from(("", "default/web")),
                 ttl_seconds=st.sampled_from((None, 1.0, 1e6)),
                 pool_uid=st.just("pool"),
-                claim=st.sampled_from((None, PART)),
+                claim=st.sampled_from((None, PART, ERRAND_PART)),
             )
             if draw(st.booleans())
             else st.builds(
@@ -295,7 +299,7 @@ children: st.SearchStrategy[Children] = st.builds(
             template_digest=st.sampled_from((OLD, NEW)),
             failed_at=st.sampled_from((NOW - 1.0, NOW - 3.0)),
             served_at=st.sampled_from((None, NOW - 2.0)),
-            outcome=st.just("ProbeFailed"),
+            outcome=st.sampled_from(("ProbeFailed", "ProcessExited")),
             message=st.just("it failed"),
         ),
         max_size=6,
@@ -352,6 +356,8 @@ def services(draw: st.DrawFn) -> ObjectRow:
 @st.composite
 def jobs(draw: st.DrawFn) -> ObjectRow:
     spec = JobSpec(template_digest=NEW, retries=draw(small), ttl_seconds=draw(st.sampled_from((None, 1.0))))
+    if draw(st.booleans()):
+        spec = replace(spec, template_digest=Digest(""), pool="box", pool_uid="pool", command=("work",))
     status = JobStatus(since=NOW - draw(seconds), attempt=draw(small), finished_at=NOW - draw(seconds))
     return ObjectRow(
         uid=UID,
