@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spinyard.core.ids import ResourceKey, owner_of
-from spinyard.core.observed import Children, LookChildren, Seen
+from spinyard.core.observed import Children, Held, LookChildren, Seen
 from spinyard.core.plan import CreateChild, DeleteChild, Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ServiceSpec
@@ -179,7 +179,7 @@ class Checks:
             plane.die("busy loop")
             plane.context.failpoint("busy")
         if not plan.finished and plan.wake_at is None and plan.state not in RESTING and not plan.children:
-            self._may_wait_for_ever(row, plan)
+            self._may_wait_for_ever(row, seen, plan)
         if not plane.context.domains[row.kind].machine.may(row.state, plan.state):
             self._broken("not a transition", f"{row.kind} {row.name}: {row.state} -> {plan.state}: {plan.why}")
         if row.kind == Kind.SERVICE and isinstance(row.spec, ServiceSpec) and row.spec.strategy is None:
@@ -197,9 +197,9 @@ class Checks:
         self._passes[what] += 1
         return self._passes[what] > PASSES_MAX
 
-    def _may_wait_for_ever(self, row: ObjectRow, plan: Plan) -> None:
-        """Only a parent may: its children wake it. One that is paused waits for its user."""
-        if row.paused:
+    def _may_wait_for_ever(self, row: ObjectRow, seen: Seen, plan: Plan) -> None:
+        """Only a parent may: its children wake it. One that is paused, or held without an end, waits for its user."""
+        if row.paused or any(isinstance(one, Held) and one.until is None for one in seen.answers.values()):
             return
         if row.kind == Kind.SPIN or not self._sim.peek.objects(owner=row.uid):
             resting = {"failed", "degraded", "running", "progressing"}
