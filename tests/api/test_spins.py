@@ -6,12 +6,13 @@ import asyncio
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spinyard.core.ids import child_name, child_uid
 from spinyard.core.plan import CreateChild, EventDraft, Plan
-from spinyard.core.spec import Kind, SpinSpec
+from spinyard.core.spec import ClaimPart, Errand, Kind, SpinSpec
 from spinyard.ports.store import Commit
 from tests.api.conftest import World
 
@@ -25,7 +26,7 @@ SPEC = {
 }
 
 
-async def spin(world: World) -> tuple[str, Path]:
+async def spin(world: World, **fields: Any) -> tuple[str, Path]:
     """A Service with one spin, as the engine makes it; its path, and the directory of its logs."""
     made = (await world.call("PUT", WEB, SPEC)).json
     now = world.deps.clock.now()
@@ -33,7 +34,7 @@ async def spin(world: World) -> tuple[str, Path]:
     uid = child_uid(row.uid, "0", 1)
     name = child_name("web", uid)
     child = CreateChild(
-        uid, Kind.SPIN, name, "0", SpinSpec(row.template_digest, service_name="web"), row.template_digest
+        uid, Kind.SPIN, name, "0", SpinSpec(row.template_digest, service_name="web", **fields), row.template_digest
     )
     plan = Plan("progressing", b"{}", "making one", "Making", None, children=(child,))
     world.store.commit([Commit(row, plan, release=True)], now=now)
@@ -115,6 +116,18 @@ async def test_logs_of_a_finished_spin_are_still_there(world: World) -> None:
     fail(world, "ProcessExited", "exit code 1")
     assert (await world.call("GET", f"{path}/logs")).text == "last words\n"
     assert (await world.call("POST", f"{path}/exec", {"command": ["ls"]})).code == (409, "conflict")
+
+
+async def test_logs_of_a_member_that_a_job_runs_on_are_those_of_its_command(world: World) -> None:
+    path, directory = await spin(world, claim=ClaimPart("j", "j", errand=Errand(("work",), 9.0)))
+    (directory / "process.log").write_text("the program\n")
+    (directory / "command.log").write_text("the command\n")
+    assert (await world.call("GET", f"{path}/logs")).text == "the command\n"
+    assert (await world.call("GET", f"{path}/logs?part=command")).text == "the command\n"
+    assert (await world.call("GET", f"{path}/logs?part=main")).text == "the program\n"
+    missing = await world.call("GET", f"{path}/logs?part=nope")
+    assert missing.code == (404, "not_found")
+    assert "main, command, migrate" in missing.json["detail"]
 
 
 async def test_exec_runs_in_the_spin(world: World) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spinyard.manifest import load
+from spinyard.manifest.job_shapes import JobSpecShape
 from spinyard.manifest.shapes import NamedTemplateSpecShape, ServiceSpecShape
 
 TEXT = (Path(__file__).parents[2] / "docs" / "manifest.md").read_text()
@@ -16,7 +17,7 @@ WRONG = re.findall(r"^```yaml wrong\n(.*?)^```\n.*?^```text\n(.*?)^```", TEXT, r
 
 
 def test_there_are_examples() -> None:
-    assert len(RIGHT) == 5
+    assert len(RIGHT) == 6
     assert len(WRONG) == 1
 
 
@@ -33,7 +34,9 @@ def test_a_wrong_example_is_answered_as_shown(text: str, answer: str) -> None:
     assert [str(problem) for problem in problems] == answer.splitlines()
 
 
-@pytest.mark.parametrize("shape", [ServiceSpecShape, NamedTemplateSpecShape])
-def test_every_field_is_mentioned(shape: type[ServiceSpecShape] | type[NamedTemplateSpecShape]) -> None:
+@pytest.mark.parametrize("shape", [ServiceSpecShape, JobSpecShape, NamedTemplateSpecShape])
+def test_every_field_is_mentioned(
+    shape: type[ServiceSpecShape] | type[JobSpecShape] | type[NamedTemplateSpecShape],
+) -> None:
     names = {info.alias or name for name, info in shape.model_fields.items()} - {"restartedAt", "annotations"}
     assert {name for name in names if name not in TEXT} == set()

@@ -11,7 +11,7 @@ from spinyard.core.ids import Digest, Uid
 from spinyard.core.observed import Held, Starts, Trial
 from spinyard.core.plan import Reservation, Reserve
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import HoldSpec, Kind, SpinSpec
+from spinyard.core.spec import ClaimPart, Errand, HoldSpec, Kind, SpinSpec
 from spinyard.ports.store import NewObject, Refused
 from spinyard.store import SqlStore, holds, starts
 from spinyard.store.link import Sql
@@ -118,6 +118,27 @@ def test_starts_of_all_owners_newest_first_and_who_crashed_soon_counts_as_failed
     assert found.recent[2].at == NOW + 309
     assert seen(store.starts(DIGEST, SCOPE, limit=2)) == wished[:2:-1]
     assert store.starts(Digest("sha256:other"), SCOPE, limit=10) == Starts()
+
+
+def test_a_jobs_command_that_fails_is_no_failed_start_of_its_member(store: SqlStore) -> None:
+    """Else five bad commands would keep the pool from filling. What fails before the command has begun is one."""
+    add_service(store)
+    owner = claim_one(store, "web")
+    tricky = (("a", '"errand":{"command":[]}'),)
+    parts = [
+        ClaimPart("c", "c", errand=Errand(("work",), 9.0)),
+        ClaimPart("c", "c", errand=Errand(("work",), 9.0)),
+        ClaimPart("c", "c", files=tricky, env=tricky),
+    ]
+    for number, part in enumerate(parts):
+        spec = SpinSpec(template_digest=DIGEST, claim=part)
+        owner = must_commit(store, owner, children=(child(owner, number, spec=spec),))
+    rows = {row.slot: row for row in claim_all(store, NOW + 1) if row.kind is Kind.SPIN}
+    for number, outcome in enumerate(("ProcessExited", "ClaimHookFailed", "ProcessExited")):
+        row = must_commit(store, rows[str(number)], state="ready", served_at=NOW + 10.0 + number)
+        must_commit(store, row, state="failed", outcome=outcome, why="broke", failed_at=NOW + 12.0 + number)
+    failed = {record.uid for record in store.starts(DIGEST, SCOPE, limit=10).recent if record.failed}
+    assert failed == {rows["1"].uid, rows["2"].uid}
 
 
 def test_nothing_is_told_of_starts_that_all_came_up(store: SqlStore) -> None:
