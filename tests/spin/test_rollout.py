@@ -125,6 +125,19 @@ def test_counters_that_make_no_sense_decide_nothing_and_are_no_base_for_the_next
     assert house.status.evidence.new == seen.new
 
 
+def test_what_the_step_before_was_seen_to_do_does_not_pass_the_full_weight() -> None:
+    house = House(RolloutStrategy(steps=(RolloutStep(5000), RolloutStep(WEIGHT_ALL))))
+    house.run(120, until="preparing")
+    house.run(120, until="judging")
+    while house.status.weight < WEIGHT_ALL:
+        house.step()
+    house.counts = False
+    assert house.run(60) == "judging"
+    assert "counters" in house.status.needs
+    house.counts = True
+    assert house.run(60) == "succeeded"
+
+
 def test_a_pass_is_not_enough_while_the_counters_are_missing() -> None:
     strategy = RolloutStrategy(steps=(RolloutStep(1000, hold_seconds=30.0), RolloutStep(WEIGHT_ALL)))
     house = House(strategy)

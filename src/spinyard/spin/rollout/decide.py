@@ -24,6 +24,7 @@ from spinyard.spin.rollout.status import (
     Reading,
     RolloutState,
     RolloutStatus,
+    SideFigures,
     StepRecord,
     decode_rollout_status,
 )
@@ -189,7 +190,11 @@ def preparing(s: RolloutSnapshot) -> Plan:
             return s.plan(RolloutState.PREPARING, why, "Paused", status, wake_in=LOOK_SECONDS)
         status = s.asking(status, weight=s.step.weight)
         why = f"{ready} instances are up: {percent(s.step.weight)} of the requests"
-        status = msgspec.structs.replace(status, step_reading=None, needs="the data plane's confirmation")
+        # The figures are of the step: what the one before was seen to do proves nothing at this weight.
+        old, new = (SideFigures(ready=side.ready, alive=side.alive) for side in (status.old, status.new))
+        status = msgspec.structs.replace(
+            status, step_reading=None, old=old, new=new, needs="the data plane's confirmation"
+        )
         return s.plan(RolloutState.SHIFTING, why, "Shifting", status, wake_in=SOON_SECONDS)
     waited = s.now - status.progressed_at
     limit = s.spec.strategy.ready_deadline_seconds
@@ -269,7 +274,7 @@ def waits(s: RolloutSnapshot, status: RolloutStatus) -> list[str]:
     """What keeps it at the present step, in words."""
     out = []
     strategy = s.spec.strategy
-    if strategy.analysis.enabled and status.weight < WEIGHT_ALL and status.blind_since:
+    if strategy.analysis.enabled and status.blind_since:
         unknown = s.traffic
         out.append(f"counters: {unknown.why if isinstance(unknown, Unknown) else 'they make no sense'}")
     for gate in status.gates:
