@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -374,6 +375,31 @@ async def test_a_gone_keeper_is_unknown_never_absent(home: Path) -> None:
     with pytest.raises(ProviderFailure) as failed:
         await alone.ensure(KEY, program("true"))
     assert failed.value.retryable
+
+
+async def test_a_keeper_that_somebody_else_just_started_is_waited_for(home: Path) -> None:
+    """It has the lock, so ours ends at once; it does not listen yet. A starting server that gave up here was gone for
+    good when the keeper before had been killed."""
+    (home / "run").mkdir()
+    listening: list[asyncio.Server] = []
+    asked: list[bool] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked_for = json.loads(await reader.readline())
+        writer.write(json.dumps({"id": asked_for["id"], "ok": True, "epoch": 7}).encode() + b"\n")
+
+    async def start() -> None:
+        asked.append(True)
+        if len(asked) == 3:
+            listening.append(await asyncio.start_unix_server(answer, home / "run" / "keeper.sock"))
+
+    link = client.KeeperClient(home, SystemClock(), start_keeper=start)
+    try:
+        assert (await asyncio.wait_for(link.hello(), 5))["epoch"] == 7
+    finally:
+        await link.close()
+        for server in listening:
+            server.close()
 
 
 async def test_a_stopped_keeper_is_unknown_never_absent(

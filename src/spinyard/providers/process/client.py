@@ -22,6 +22,8 @@ from spinyard.ports.keeper import PROTOCOL_VERSION, InstanceState
 ANSWER_BYTES_MAX: Final = 32 << 20
 RUNS_AT_ONCE_MAX: Final = 32
 KEEPER_START_SECONDS: Final = 15.0
+LISTEN_SECONDS: Final = 5.0
+LISTEN_PAUSE_SECONDS: Final = 0.1
 CALL_SECONDS: Final = 30.0
 """The keeper answers in milliseconds; longer means that it is stopped or the machine stands still."""
 RECONNECT_SECONDS: Final = 0.5
@@ -192,11 +194,17 @@ class KeeperClient:
         except OSError as failed:
             if self._start_keeper is None or not start:
                 raise KeeperUnreachable(f"no keeper answers for {self._home}: {failed}") from failed
-        await self._start_keeper()
-        try:
-            return await _connect(self._home, line_bytes_max)
-        except OSError as failed:
-            raise KeeperUnreachable(f"no keeper answers for {self._home}, though one was started: {failed}") from failed
+        until = self._clock.monotonic() + LISTEN_SECONDS
+        while True:
+            await self._start_keeper()
+            try:
+                return await _connect(self._home, line_bytes_max)
+            except OSError as failed:
+                # One that somebody else just started may not listen yet, or it has been killed meanwhile.
+                if self._clock.monotonic() >= until:
+                    message = f"no keeper answers for {self._home}, though one was started: {failed}"
+                    raise KeeperUnreachable(message) from failed
+            await self._clock.sleep(LISTEN_PAUSE_SECONDS)
 
 
 def starter(home: Path) -> Callable[[], Awaitable[None]]:
