@@ -120,8 +120,11 @@ class Scenario:
             return not house.instance_pids("stray/process") and not known()
 
         env = [{"name": "SPINYARD_INSTALLATION", "value": house.installation}]
-        house.keeper.change("start", **{**PLAIN, "key": "stray/process", "argv": web_sleep(), "env": env})
-        house.wait("the stray is seen", lambda: known() == ["stray/process"])
+        start = {**PLAIN, "key": "stray/process", "argv": web_sleep(), "env": env}
+        house.wait(
+            "the keeper starts the stray", lambda: house.keeper.change("start", **start) is not None, SECONDS_EACH
+        )
+        house.wait("the stray is seen", lambda: known() == ["stray/process"], SECONDS_EACH)
         house.wait("the stray is swept away", swept, SECONDS_EACH)
 
     def _versions(self) -> list[str]:
@@ -186,13 +189,14 @@ class Scenario:
         return sorted(out)
 
     def _too_many(self) -> list[str]:
-        """More at once than wanted and surge, of those that were not on their way out."""
+        """More at once than wanted and surge, of those that were not on their way out: ended, or told to end."""
         changes: list[tuple[float, int]] = []
         for spin in self._records():
             alive = [one for one in spin["status"]["timeline"] if one["state"] in STARTING_AND_UP]
             after = [one for one in spin["status"]["timeline"] if one["state"] not in STARTING_AND_UP]
             assert alive and after, spin
-            changes += [(seconds_of(alive[0]["at"]), 1), (seconds_of(after[0]["at"]), -1)]
+            told = spin["metadata"].get("deletionTimestamp") or after[0]["at"]
+            changes += [(seconds_of(alive[0]["at"]), 1), (min(seconds_of(told), seconds_of(after[0]["at"])), -1)]
         out, count = [], 0
         for at, change in sorted(changes):
             count += change
