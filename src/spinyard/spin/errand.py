@@ -39,6 +39,8 @@ NOT_BEGUN = frozenset(
 """of members that were no good before their errand began"""
 MARGIN_SECONDS = 10.0
 LOOK_SECONDS = 10.0
+LATE_SECONDS = 0.1
+"""never less: a clock that is a little behind would be asked without end"""
 TAIL_CHARS = 200
 
 
@@ -78,10 +80,11 @@ def decided(s: Snapshot) -> Plan:
             if gone is not None:
                 return gone
             # The provider ends it in its time; if it cannot, we do not wait for ever.
-            if s.in_state_seconds > limit + MARGIN_SECONDS:
+            left = limit + MARGIN_SECONDS - s.in_state_seconds
+            if left <= 0:
                 return s.fail(ErrorClass.TIMEOUT, f"its command ran longer than {limit:g} s")
             status = msgspec.structs.replace(s.status, errand_seen=True)
-            wake = min(LOOK_SECONDS, limit + MARGIN_SECONDS - s.in_state_seconds)
+            wake = min(LOOK_SECONDS, max(left, LATE_SECONDS))
             return s.stay("its Job's command runs", "Running", wake_in=wake, status=status)
         case Absent() if s.status.errand_seen:
             return s.fail(ErrorClass.INSTANCE_LOST, "its command is gone and left no exit record")

@@ -123,6 +123,8 @@ class PoolChecks:
     def made(self, key: str) -> None:
         """A program of a member came into being."""
         member = self._members.get(owner_of(ResourceKey(key)))
+        if member is not None:
+            self._sim.users.pools.jobs.made(key, member.owner)
         if member is None or not key.endswith("/process"):
             return
         alive = 0

@@ -9,6 +9,7 @@ from spinyard.core.spec import ClaimSpec, Kind, TemplateSpec, WarmPoolSpec, dige
 from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.testing.simulation import shapes
 from spinyard.testing.simulation.chance import Chance
+from spinyard.testing.simulation.pool_jobs import PoolJobs
 from spinyard.testing.simulation.scenario import PORTS_FEW, Step
 from spinyard.testing.simulation.stage import Stage
 from spinyard.usecases.change import Caller, renew
@@ -34,6 +35,7 @@ class PoolUsers:
         self._sorts = sorts
         self._made = 0
         self._bounds: dict[str, list[Bounds]] = {}
+        self.jobs = PoolJobs(sim)
 
     def do(self, step: Step, chance: Chance) -> None:
         match step.what:
@@ -44,6 +46,10 @@ class PoolUsers:
             case "burst":
                 for _ in range(BURST):
                     self._claim(step, chance)
+            case "pool-job":
+                pools = self._live(Kind.WARM_POOL)
+                if pools:
+                    self._hint(self.jobs.create(pools[step.who % len(pools)], chance))
             case "renew" | "release":
                 self._change_claim(step, chance)
             case _:

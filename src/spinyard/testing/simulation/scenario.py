@@ -65,6 +65,7 @@ POOL_USER = (
     "renew",
     "release",
 )
+POOL_JOB = "pool-job"
 ROLLOUT_RATES = (("traffic:error", 0.3), ("traffic:slow", 0.2), ("traffic:absurd", 0.5))
 ROLLOUT_USER = (
     *("rollout", "ro-again", "ro-scale", "ro-promote", "ro-full", "ro-pause", "ro-resume", "ro-abort", "ro-back"),
@@ -139,6 +140,7 @@ def make(seed: int) -> Scenario:
     if seed % 7 in POOL_SEEDS:
         steps = with_pools(chance.stream("pools"), steps, seconds)
         steps += held(chance.stream("holds"), seconds)
+        steps += jobs_on_pools(chance.stream("pool-jobs"), seconds)
     if seed % 7 in ROLLOUT_SEEDS:
         steps, rates = with_rollouts(chance.stream("rollouts"), steps, rates, seconds, calm)
     return Scenario(
@@ -167,6 +169,12 @@ def with_pools(chance: Chance, steps: list[Step], seconds: float) -> list[Step]:
         for _ in range(6 + chance.below(16))
     ]
     return steps
+
+
+def jobs_on_pools(chance: Chance, seconds: float) -> list[Step]:
+    """In a third of the runs with pools."""
+    count = 1 + chance.below(4) if chance.happens(0.33) else 0
+    return [Step(chance.between(2.0, seconds), POOL_JOB, chance.below(8), chance.fraction()) for _ in range(count)]
 
 
 def with_rollouts(

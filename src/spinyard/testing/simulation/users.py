@@ -12,7 +12,7 @@ from spinyard.testing.simulation import shapes
 from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.pools import PoolUsers
 from spinyard.testing.simulation.rollouts import RolloutUsers
-from spinyard.testing.simulation.scenario import POOL_USER, PORTS_FEW, ROLLOUT_USER, Step
+from spinyard.testing.simulation.scenario import POOL_JOB, POOL_USER, PORTS_FEW, ROLLOUT_USER, Step
 from spinyard.testing.simulation.stage import Stage
 
 SORTS = ("serve", "serve", "serve", "never", "exit", "step")
@@ -41,7 +41,7 @@ class Users:
                 self._create(f"web{step.who % 3}", chance)
             case "job":
                 self._job(chance)
-            case what if what == "pool" or what in POOL_USER:
+            case what if what in ("pool", POOL_JOB) or what in POOL_USER:
                 self.pools.do(step, chance)
             case what if what == "rolled" or what in ROLLOUT_USER:
                 self.rollouts.do(step, chance)
