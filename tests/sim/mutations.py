@@ -427,6 +427,7 @@ MUTATIONS: dict[str, Mutation] = (
 FIRST_SEED = {
     "no_compare_and_set": 16,
     "owner_not_woken": 3,
+    "a_failed_command_is_no_attempt": 69,
     "ledger_read_before_the_listing": 15,
     "sweep_without_grace": 47,
     "sweep_never_removes": 47,

@@ -16,6 +16,7 @@ from spinyard.spin import decide as spin_decide
 from spinyard.spin import end, warm
 from spinyard.spin.claim import decide as claim_decide
 from spinyard.spin.claim.status import ClaimState
+from spinyard.spin.job import on_pool
 from spinyard.spin.pool import decide as pool_decide
 from spinyard.store import commit as store_commit
 from spinyard.store import pools as store_pools
@@ -176,7 +177,9 @@ def files_not_awaited() -> Iterator[None]:
 
     def write_files(s: Any) -> Any:
         plan = original(s)
-        return replace(warm.step(s, warm.HOOK, "asked for"), actions=plan.actions) if plan.actions else plan
+        status = warm.at(s, warm.HOOK).status
+        asked = s.stay("asked for", "Claimed", wake_in=0.0, status=status, actions=plan.actions)
+        return asked if plan.actions else plan
 
     with patch.object(warm, "write_files", write_files):
         yield
@@ -184,7 +187,7 @@ def files_not_awaited() -> Iterator[None]:
 
 @contextmanager
 def hook_not_awaited() -> Iterator[None]:
-    with patch.object(warm, "run_hook", lambda s: warm.step(s, warm.DONE, "claimed")):
+    with patch.object(warm, "run_hook", lambda s: warm.put_to_use(warm.at(s, warm.DONE))):
         yield
 
 
@@ -195,10 +198,16 @@ def not_probed_when_claimed() -> Iterator[None]:
     def introduced(s: Any) -> Any:
         if s.spec.claim is None or s.deleting:
             return original(s)
-        return warm.introduce(s, s.status)
+        return warm.put_to_use(s)
 
     original = warm.warm
     with patch.object(spin_decide, "warm", introduced):
+        yield
+
+
+@contextmanager
+def a_failed_command_is_no_attempt() -> Iterator[None]:
+    with patch.object(on_pool, "unbegun", lambda failure: True):
         yield
 
 
@@ -262,6 +271,7 @@ POOL_MUTATIONS: dict[str, Mutation] = {
         files_not_awaited,
         hook_not_awaited,
         not_probed_when_claimed,
+        a_failed_command_is_no_attempt,
         refill_ignores_the_maximum,
         ttl_ignored,
         no_refill,
