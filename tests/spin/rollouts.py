@@ -54,6 +54,9 @@ class House:
         self.state = "available"
         self.generation = 1
         self.shown = Shown()
+        self.short = 0
+        """instances of the new side that are not in traffic"""
+        self.service_paused = False
         self.held: Held | None = None
         self.failures: list[ChildFailure] = []
         self.traffic = {"old": ClusterTraffic(), "new": ClusterTraffic()}
@@ -84,7 +87,9 @@ class House:
             observed_generation=self.generation, replicas=self.replicas, ready=self.replicas, shown=shown
         )
         blob = msgspec.json.encode(status)
-        return Peer(SERVICE, "shop", self.state, self.service, blob, self.generation, deleting=False, paused=False)
+        return Peer(
+            SERVICE, "shop", self.state, self.service, blob, self.generation, deleting=False, paused=self.service_paused
+        )
 
     def _serve(self, seconds: float) -> None:
         if not seconds:
@@ -103,7 +108,7 @@ class House:
         if part is None:
             self.shown = Shown()
             return
-        ready = part.replicas if self.starts else 0
+        ready = max(0, part.replicas - self.short) if self.starts else 0
         self.shown = replace_struct(self.shown, rollout_uid=part.rollout_uid, ready=ready, alive=part.replicas)
         if self.confirms:
             self.shown = replace_struct(self.shown, serial=part.serial, weight=part.weight)

@@ -336,4 +336,76 @@ def test_at_full_weight_the_new_version_is_measured_by_what_the_old_one_did_befo
     assert "before" in bad.status.stopped
     silent = House(whole, rate=0.0)
     assert silent.run(120) == "judging"
-    assert "50 more requests" in silent.status.needs
+    assert "more requests" in silent.status.needs
+
+
+def test_a_promoted_rollout_ends_whatever_its_service_makes_of_the_new_version() -> None:
+    for wish in ({}, {"abort": "too late"}):
+        house = House()
+        house.run(120, until="promoting")
+        house.state = "degraded"
+        house.wish(**wish)
+        assert house.run(70) == "succeeded"
+        assert "promoted" in house.plans[-1].why
+
+
+def test_a_weight_that_is_never_confirmed_goes_back_and_its_instances_are_watched_meanwhile() -> None:
+    house = House()
+    house.run(60, until="judging")
+    while house.row.state != "shifting":
+        house.confirms = house.row.state != "preparing"
+        house.step()
+    house.confirms = False
+    before = house.now
+    house.run(130, until="retreating")
+    assert (house.row.state, house.status.stopped_reason) == ("retreating", "NotConfirmed")
+    assert house.now - before < 125
+    house = House()
+    house.run(60, until="judging")
+    house.run(60, until="preparing")
+    house.confirms = False
+    house.run(5, until="shifting")
+    house.starts = False
+    house.run(10, until="retreating")
+    assert house.status.stopped_reason == "NewSideDown"
+
+
+def test_it_is_not_promoted_with_fewer_instances_than_it_needs() -> None:
+    house = House()
+    house.run(120, until="shifting")
+    while house.status.weight < WEIGHT_ALL:
+        house.step()
+    house.short = 1
+    assert house.run(60) == "judging"
+    assert "1 more instance of the new version" in house.status.needs
+    house.short = 0
+    assert house.run(60) == "succeeded"
+
+
+def test_instances_that_served_for_long_are_no_failed_starts() -> None:
+    house = House(RolloutStrategy(steps=(RolloutStep(1000, wait=True), RolloutStep(WEIGHT_ALL))))
+    house.run(60, until="judging")
+    lost = ChildFailure(Uid("x" * 20), NEW, NOW + 90_000, NOW + 60, "ProcessExited", "was killed by signal 9")
+    house.failures = [replace(lost, uid=Uid(str(n) * 20)) for n in range(8)]
+    assert house.run(10) == "judging"
+
+
+def test_a_paused_service_is_waited_for() -> None:
+    house = House(starts=False)
+    house.service_paused = True
+    assert house.run(300) == "pending"
+    house.service_paused = False
+    house.run(10, until="preparing")
+    house.service_paused = True
+    assert house.run(300) == "preparing"
+
+
+def test_while_nothing_happens_nothing_is_written() -> None:
+    house = House(RolloutStrategy(steps=(RolloutStep(1000, wait=True), RolloutStep(WEIGHT_ALL))), rate=0.0)
+    house.run(60, until="judging")
+    for _ in range(4):
+        house.step()
+    seen = house.row.status
+    for _ in range(20):
+        house.step()
+    assert house.row.status == seen

@@ -10,8 +10,20 @@ no measurement folds nothing, and evidence without both sides is worth 1, which 
 
 from __future__ import annotations
 
+from spinyard.core.verdict.alone import judge_alone
 from spinyard.core.verdict.counts import Counts, Increment
 from spinyard.core.verdict.evidence import Evidence, fold
 from spinyard.core.verdict.judgement import ALPHA_MIN, Judgement, Verdict, judge, judge_split
 
-__all__ = ["ALPHA_MIN", "Counts", "Evidence", "Increment", "Judgement", "Verdict", "fold", "judge", "judge_split"]
+__all__ = [
+    "ALPHA_MIN",
+    "Counts",
+    "Evidence",
+    "Increment",
+    "Judgement",
+    "Verdict",
+    "fold",
+    "judge",
+    "judge_alone",
+    "judge_split",
+]

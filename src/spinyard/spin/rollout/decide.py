@@ -36,6 +36,8 @@ MISSING_SECONDS = 3.0
 FAILED_STARTS_MAX = 5
 STILL_SECONDS = 0.05
 """between the two looks that prove that nothing reaches the new side any more"""
+PROMOTING_SECONDS = 60.0
+"""for the old instances to go; one that hangs, or a new version that fails now, must not keep it for ever"""
 UNPROVEN_SECONDS = 30.0
 """the data plane has confirmed the weight 0 and cannot be asked for its counters: the spins' own drain must do"""
 
@@ -78,8 +80,8 @@ def pending(s: RolloutSnapshot) -> Plan:
             wake_in=1.0,
             with_part=False,
         )
-    if s.row.paused or s.held is not None:
-        why = s.held.words if s.held is not None else "it is paused"
+    if s.is_paused or s.held is not None:
+        why = s.held.words if s.held is not None else paused_words(s)
         status = msgspec.structs.replace(s.status, needs=why)
         return s.plan(RolloutState.PENDING, why, "Paused", status, wake_in=1.0, with_part=False)
     settled = s.is_settled or s.spec.promoted_fully
@@ -138,7 +140,8 @@ def watched(s: RolloutSnapshot, status: RolloutStatus) -> RolloutStatus:
     shown = s.shown
     if shown.ready > status.best_ready:
         status = msgspec.structs.replace(status, best_ready=shown.ready, progressed_at=s.now)
-    is_missing = s.is_shown and status.weight > 0 and shown.rollout_uid == s.row.uid and shown.ready == 0
+    # By the weight that was last confirmed: it is in force until another is.
+    is_missing = shown.weight > 0 and shown.ready == 0
     missing_since = min(status.missing_since or s.now, s.now) if is_missing else 0.0
     failure = s.failures[0] if s.failures else None
     stable = s.service_status
@@ -163,7 +166,7 @@ def broken(s: RolloutSnapshot, status: RolloutStatus) -> tuple[str, str] | None:
         return f"{worst.name}: {worst.why}", "GateFailed"
     if status.missing_since and s.now - status.missing_since > MISSING_SECONDS:
         return f"no instance of the new version has been in traffic for {MISSING_SECONDS:g} s", "NewSideDown"
-    if len(s.failures) >= FAILED_STARTS_MAX:
+    if len(s.failures) >= max(FAILED_STARTS_MAX, status.replicas // 4):
         return f"{len(s.failures)} instances of the new version failed: {status.last_error}", "NewVersionFails"
     return None
 
@@ -175,7 +178,7 @@ def prepare(
     step = s.steps[status.step]
     wanted = max(status.replicas, s.instances(step.weight))
     status = msgspec.structs.replace(s.asking(status, replicas=wanted), progressed_at=s.now)
-    needs = f"{wanted} instances of the new version in traffic"
+    needs = f"{count(wanted, 'instance')} of the new version in traffic"
     status = msgspec.structs.replace(status, needs=needs, step_begun_at=0.0)
     return s.plan(RolloutState.PREPARING, why, reason, status, wake_in=LOOK_SECONDS, events=events)
 
@@ -185,11 +188,11 @@ def preparing(s: RolloutSnapshot) -> Plan:
     status = s.asking(s.status, replicas=wanted)
     if s.held_part == s.part(s.status) and s.status.replicas == wanted and ready >= wanted:
         if not may_rise(s):
-            why = "it is paused" if s.held is None or s.row.paused else s.held.words
+            why = paused_words(s) if s.held is None or s.is_paused else s.held.words
             status = msgspec.structs.replace(status, progressed_at=s.now, needs=why)
             return s.plan(RolloutState.PREPARING, why, "Paused", status, wake_in=LOOK_SECONDS)
         status = s.asking(status, weight=s.step.weight)
-        why = f"{ready} instances are up: {percent(s.step.weight)} of the requests"
+        why = f"{count(ready, 'instance')} up: {percent(s.step.weight)} of the requests"
         # The figures are of the step: what the one before was seen to do proves nothing at this weight.
         old, new = (SideFigures(ready=side.ready, alive=side.alive) for side in (status.old, status.new))
         status = msgspec.structs.replace(
@@ -198,13 +201,13 @@ def preparing(s: RolloutSnapshot) -> Plan:
         return s.plan(RolloutState.SHIFTING, why, "Shifting", status, wake_in=SOON_SECONDS)
     waited = s.now - status.progressed_at
     limit = s.spec.strategy.ready_deadline_seconds
-    if waited > limit and not s.row.paused:
+    if waited > limit and not s.is_paused:
         reason = f": {status.last_error}" if status.last_error else ""
         return retreat(s, status, f"{ready} of {wanted} new instances got into traffic within {limit:g} s{reason}",
                        "NotReadyInTime")  # fmt: skip
     why = f"{ready} of {wanted} new instances are in traffic"
     status = msgspec.structs.replace(
-        status, needs=f"{max(0, wanted - ready)} more instances of the new version in traffic"
+        status, needs=f"{count(max(0, wanted - ready), 'more instance')} of the new version in traffic"
     )
     return s.plan(RolloutState.PREPARING, why, "Preparing", status, wake_in=LOOK_SECONDS)
 
@@ -212,7 +215,7 @@ def preparing(s: RolloutSnapshot) -> Plan:
 def may_rise(s: RolloutSnapshot) -> bool:
     """What a person let pass before it was held goes on; what is paused does not."""
     promoted = s.spec.promoted_fully or s.spec.promoted >= max(1, s.status.step)
-    return not s.row.paused and (s.held is None or promoted)
+    return not s.is_paused and (s.held is None or promoted)
 
 
 def shifting(s: RolloutSnapshot) -> Plan:
@@ -223,6 +226,10 @@ def shifting(s: RolloutSnapshot) -> Plan:
     why = f"waiting for the data plane to confirm {percent(s.status.weight)}"
     if s.shown.why:
         why += f": {s.shown.why}"
+    limit = s.spec.strategy.ready_deadline_seconds
+    if s.now - s.status.since > limit:
+        # What is in force meanwhile is the weight before, or the new one: it cannot be told, so it cannot be judged.
+        return retreat(s, s.status, f"{why} for more than {limit:g} s", "NotConfirmed")
     return s.plan(RolloutState.SHIFTING, why, "Shifting", s.status, wake_in=SOON_SECONDS)
 
 
@@ -259,7 +266,7 @@ def judging(s: RolloutSnapshot) -> Plan:
 def way_out(s: RolloutSnapshot) -> str:
     """How the present step is left upwards, or empty."""
     status = s.status
-    if s.row.paused or not s.is_shown:
+    if s.is_paused or not s.is_shown:
         return ""
     if s.spec.promoted_fully and not s.is_last:
         return "promoted"
@@ -281,21 +288,31 @@ def waits(s: RolloutSnapshot, status: RolloutStatus) -> list[str]:
         if gate.verdict != Verdict.PASS:
             more = f"about {gate.needs} more requests on the new side" if gate.needs else gate.why
             out.append(f"{gate.name}: {more}")
+    missing = s.instances(status.weight) - s.shown.ready
+    if missing > 0:
+        out.append(f"{count(missing, 'more instance')} of the new version in traffic")
     hold = s.step.hold_seconds + (strategy.soak_seconds if s.is_last else 0.0)
-    over = status.step_begun_at + hold - s.now
-    if over > 0:
-        out.append(f"{over:.0f} s to pass")
+    if status.step_begun_at + hold > s.now:
+        out.append(f"{hold:g} s at this weight to pass")
     if s.step.wait:
         out.append("a person to promote it")
     return out
 
 
 def needed(s: RolloutSnapshot, status: RolloutStatus) -> str:
-    if s.row.paused:
-        return "it is paused; resume lets it go on"
+    if s.is_paused:
+        return paused_words(s)
     if s.held is not None:
         return s.held.words
     return "; ".join(waits(s, status)) or "nothing"
+
+
+def paused_words(s: RolloutSnapshot) -> str:
+    return "it is paused; resume lets it go on" if s.row.paused else "its Service is paused and starts nothing"
+
+
+def count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def left(s: RolloutSnapshot, status: RolloutStatus, how: str) -> RolloutStatus:
@@ -340,6 +357,12 @@ def promoting(s: RolloutSnapshot) -> Plan:
         )
     if peer.spec.template_digest != s.spec.template_digest:
         return s.finish(RolloutState.SUCCEEDED, "promoted; its Service has yet another template now", "Promoted")
+    stop = unwanted(s)
+    if stop is not None:
+        return s.finish(RolloutState.SUCCEEDED, f"{stop[0]}, but it was promoted already", "Promoted")
+    if s.now - s.status.since > PROMOTING_SECONDS:
+        # Its work is done: what its Service makes of the new version from here on is told by the Service.
+        return s.finish(RolloutState.SUCCEEDED, f"promoted; its Service is {peer.state}", "Promoted")
     if s.is_settled and s.service_status.ending == 0:
         return s.finish(
             RolloutState.SUCCEEDED, "every request goes to the new version, and the old one is gone", "Succeeded"
@@ -371,9 +394,11 @@ def retreating(s: RolloutSnapshot) -> Plan:
     if not s.is_shown:
         why = f"waiting for the data plane to confirm 0 %{': ' + shown.why if shown.why else ''}"
         return s.plan(RolloutState.RETREATING, why, "Retreating", status, wake_in=SOON_SECONDS)
+    if not status.zero_shown_at:
+        status = msgspec.structs.replace(status, zero_shown_at=s.now)
     traffic = s.traffic
     if isinstance(traffic, Unknown):
-        if s.now - min(status.since, s.now) > UNPROVEN_SECONDS:
+        if s.now - min(status.zero_shown_at, s.now) > UNPROVEN_SECONDS:
             return remove(s, status, f"0 % is confirmed; its counters cannot be read ({traffic.why})")
         why = f"0 % is confirmed; looking whether it is so: {traffic.why}"
         return s.plan(RolloutState.RETREATING, why, "Retreating", status, wake_in=SOON_SECONDS)

@@ -9,7 +9,7 @@ import msgspec
 
 from spinyard.core.observed import ClusterTraffic, Unknown
 from spinyard.core.spec import WEIGHT_ALL, Gauge, GaugeLimit, LatencyLimit
-from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_split
+from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_alone, judge_split
 from spinyard.spin.rollout.snapshot import RolloutSnapshot
 from spinyard.spin.rollout.status import Gate, Reading, RolloutStatus, SideFigures
 
@@ -17,6 +17,8 @@ STEP_REQUESTS_MIN = 20
 """on the new side, in each step that is compared, however sure the steps before have made us"""
 RATE_REQUESTS_MIN = 50
 SPLIT_ALPHA = 0.001
+BEFORE_MIN = 200
+"""requests of the old side since the rollout began; with fewer, all that its cluster has counted is taken"""
 NOTHING = ClusterTraffic()
 
 
@@ -45,12 +47,17 @@ def measured(s: RolloutSnapshot) -> RolloutStatus:
         status = msgspec.structs.replace(status, evidence=fold(evidence, step))
     if makes_sense and status.weight < WEIGHT_ALL:
         # The first reading brings all that its cluster has counted since the data plane began.
-        more = step.old if status.before.requests == 0 or usable else Counts()
-        status = msgspec.structs.replace(status, before=status.before + more)
+        if status.reading is None:
+            status = msgspec.structs.replace(status, life=step.old)
+        elif usable:
+            status = msgspec.structs.replace(status, before=status.before + step.old)
     if not makes_sense:
         # It is no base for the next one: what follows would be counted twice.
         return msgspec.structs.replace(status, blind_since=status.blind_since or s.now)
     status = msgspec.structs.replace(status, blind_since=0.0)
+    if usable and before is not None and (before.old, before.new) == (reading.old, reading.new) and status.step_reading:
+        # Nothing happened: nothing is written.
+        return status
     begun = status.step_reading
     if begun is None or (begun.epoch, begun.serial) != (reading.epoch, reading.serial):
         begun = reading
@@ -159,18 +166,22 @@ def success_gate(s: RolloutSnapshot, status: RolloutStatus) -> Gate:
 
 
 def alone_gate(s: RolloutSnapshot, status: RolloutStatus) -> Gate:
-    """At full weight there is nobody to compare with at the same time: a plain threshold, at what the old side did
-    before and the margin."""
-    before, new, margin = status.before, status.new, s.spec.strategy.analysis.margin
-    limit = before.rate + margin
-    rate = new.failures / max(1, new.requests)
-    if new.requests < RATE_REQUESTS_MIN:
-        why = f"{max(0, new.requests)} of {RATE_REQUESTS_MIN} requests seen at full weight"
-        verdict, needs = Verdict.INCONCLUSIVE, RATE_REQUESTS_MIN - max(0, new.requests)
-    else:
-        verdict, needs = (Verdict.FAIL if rate > limit else Verdict.PASS), None
-        why = f"{new.failures} of {new.requests} failed ({rate:.2%}); before, {before.rate:.2%}, margin {margin:.2%}"
-    return Gate("success rate", str(verdict), why, needs, old=1.0 - before.rate, new=1.0 - rate, limit=margin)
+    """At full weight there is nobody to compare with at the same time: it is held against what the old side did before,
+    and the margin. The old rate is an estimate, so the guarantee is as good as that."""
+    analysis = s.spec.strategy.analysis
+    before = status.before if status.before.requests >= BEFORE_MIN else status.before + status.life
+    limit = min(0.999, before.rate + analysis.margin)
+    new = Counts(status.new.requests, status.new.failures)
+    if status.blind_since or status.step_reading is None:
+        why = "no counters from the data plane at full weight"
+        return Gate("success rate", str(Verdict.INCONCLUSIVE), why, limit=analysis.margin)
+    verdict, needs = judge_alone(limit, new, alpha=analysis.alpha)
+    why = (
+        f"at full weight {new.failures} of {new.requests} failed ({new.rate:.2%}); "
+        f"the old side before: {before.failures} of {before.requests} ({before.rate:.2%}), margin {analysis.margin:.2%}"
+    )
+    old = 1.0 - before.rate if before.requests else None
+    return Gate("success rate", str(verdict), why, needs, old, 1.0 - new.rate, analysis.margin)
 
 
 def split_gate(status: RolloutStatus) -> list[Gate]:

@@ -9,6 +9,7 @@ import msgspec
 
 from spinyard.core.ids import Uid
 from spinyard.core.observed import (
+    FLAP_SECONDS,
     ChildFailure,
     Children,
     Held,
@@ -92,11 +93,22 @@ class RolloutSnapshot:
 
     @property
     def failures(self) -> list[ChildFailure]:
-        """Instances of the new version that failed since this began."""
+        """Starts of the new version that failed since this began; what had served for a while is no failed start."""
         answer = self.seen.answers.get(LookChildren(self.service_uid))
         known = answer.failures if isinstance(answer, Children) else ()
         begun = self.row.created_at
-        return [f for f in known if f.template_digest == self.spec.template_digest and f.failed_at >= begun]
+        return [
+            f
+            for f in known
+            if f.template_digest == self.spec.template_digest
+            and f.failed_at >= begun
+            and (f.served_at is None or f.failed_at - f.served_at < FLAP_SECONDS)
+        ]
+
+    @property
+    def is_paused(self) -> bool:
+        """By its own pause, or because its Service starts nothing."""
+        return self.row.paused or (self.peer is not None and self.peer.paused)
 
     # -- the data plane ----------------------------------------------------------------------------------------------
 

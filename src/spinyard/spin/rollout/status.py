@@ -130,9 +130,13 @@ class RolloutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     step_reading: Reading | None = None
     """the first one of this step"""
     before: Counts = Counts()
-    """what the old side answered in its life, as far as the data plane knew, until it had no request any more"""
+    """what the old side answered since this began, until it had no request any more"""
+    life: Counts = Counts()
+    """what its cluster had counted before that"""
     blind_since: float = 0.0
     """since when no counters can be read; 0: they can"""
+    zero_shown_at: float = 0.0
+    """when the data plane confirmed the weight 0 of the way back; 0: not yet"""
     still: Reading | None = None
     """after the weight 0 was shown: the reading that the next one must equal"""
     old: SideFigures = SideFigures()
