@@ -97,6 +97,15 @@ def succeeded(yard: Yard) -> StoredObject:
     return rollout
 
 
+def promoting(yard: Yard) -> StoredObject:
+    """What it brought is the Service's; the old instances are still there."""
+    rollout = running(yard)
+    yard.store.wake([rollout.row.uid], now=yard.now)
+    change = EndRollout(stored(yard).row.uid, rollout.row.uid, promote=True)
+    drive(yard, Kind.ROLLOUT, "promoting", children=(change,))
+    return rollout
+
+
 def stored(yard: Yard) -> StoredObject:
     found = yard.run(lambda tx: tx.find(Kind.SERVICE, "default", "web"))
     assert found is not None
@@ -244,6 +253,48 @@ def test_what_does_not_go_beside_a_running_rollout_is_refused(yard: Yard) -> Non
     assert isinstance(yard.change(scale, WEB, 4).row.spec, ServiceSpec)
 
 
+def test_another_port_of_the_route_is_a_restart_and_refused_like_one(yard: Yard) -> None:
+    running(yard)
+    assert code(yard, lambda: yard.apply(web(NEW, route=Route(("web.localhost",), port="other")))) == "rollout_running"
+    (applied,) = yard.apply(web(NEW, route=Route(("other.localhost",))))
+    assert applied.result is ApplyResult.CONFIGURED
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [web(THIRD), web(OLD), web(NEW, strategy=None), web(NEW, replicas=0), web(NEW, restarted_at=1e9)],
+    ids=["another template", "back", "no strategy", "to nothing", "a restart"],
+)
+def test_a_new_version_that_does_not_get_well_after_its_promotion_can_be_replaced(yard: Yard, wanted: Declared) -> None:
+    promoting(yard)
+    (applied,) = yard.apply(wanted)
+    assert (applied.result, applied.rollout) == (ApplyResult.CONFIGURED, None)
+    assert wanted.template is not None and len(rollouts(yard)) == 1
+    assert service_spec(yard).template_digest == stored(yard).row.template_digest == digest_of(wanted.template)
+    assert (service_spec(yard).side, service_spec(yard).rollout) == ("side", None)
+
+
+def test_what_is_promoted_can_be_restarted_and_scaled_to_nothing(yard: Yard) -> None:
+    promoting(yard)
+    yard.change(restart)
+    assert service_spec(yard).restarted_at
+    yard.change(scale, WEB, 0)
+    assert service_spec(yard).replicas == 0
+
+
+@pytest.mark.parametrize("given_up", [digest_of(OLD), ""], ids=["it was given up", "it is on its way"])
+def test_back_to_the_last_version_that_was_available_there_is_no_rollout(yard: Yard, given_up: str) -> None:
+    succeeded(yard)
+    yard.run(lambda tx: rollback(tx, "default", "web", ME))
+    status = msgspec.json.encode(ServiceStatus(good=digest_of(NEW), target=digest_of(OLD), given_up=given_up))
+    drive(yard, Kind.SERVICE, "degraded", status)
+    (applied,) = yard.apply(web(NEW))
+    assert applied.rollout is None and len(rollouts(yard)) == 1
+    assert stored(yard).row.template_digest == digest_of(NEW)
+    (third,) = yard.apply(web(THIRD))
+    assert third.rollout is not None
+
+
 def test_a_rollout_that_ended_leaves_room_for_the_next(yard: Yard) -> None:
     rollout = running(yard)
     yard.store.wake([rollout.row.uid], now=yard.now)
@@ -297,12 +348,26 @@ def test_abort_is_said_once_and_the_first_word_stays(yard: Yard) -> None:
 
 
 def test_what_is_being_promoted_is_not_aborted_any_more(yard: Yard) -> None:
+    promoting(yard)
+    assert code(yard, lambda: ask(yard, abort)) == "rollout_promoted"
+    assert ask(yard, promote).row.state == "promoting"
+
+
+def test_what_is_being_promoted_is_rolled_back_as_what_was(yard: Yard) -> None:
+    rollout = promoting(yard)
+    done = yard.run(lambda tx: rollback(tx, "default", "web", ME))
+    assert (done.did, done.stored.row.kind) == ("changed", Kind.SERVICE)
+    assert (stored(yard).row.template_digest, service_spec(yard).template_digest) == (digest_of(OLD), digest_of(OLD))
+    assert rollout.row.name in done.message
+    assert code(yard, lambda: ask(yard, rollback)) == "template_changed"
+
+
+def test_a_promotion_that_its_service_does_not_know_yet_is_not_rolled_back(yard: Yard) -> None:
     rollout = running(yard)
     yard.store.wake([rollout.row.uid], now=yard.now)
     drive(yard, Kind.ROLLOUT, "promoting")
-    assert code(yard, lambda: ask(yard, abort)) == "rollout_promoted"
-    assert code(yard, lambda: ask(yard, rollback)) == "rollout_promoted"
-    assert ask(yard, promote).row.state == "promoting"
+    assert code(yard, lambda: ask(yard, rollback)) == "rollout_running"
+    assert code(yard, lambda: yard.apply(web(THIRD))) == "rollout_running"
 
 
 def test_rollback_of_a_running_rollout_aborts_it(yard: Yard) -> None:

@@ -13,7 +13,7 @@ from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.plan import check_match, plan_delete
 from spinyard.usecases.pools import CLAIM_OVER, expiry
 from spinyard.usecases.refusals import being_deleted
-from spinyard.usecases.rollouts import rollout_running, running_of
+from spinyard.usecases.rollouts import is_promoted, rollout_running, running_of
 from spinyard.usecases.views import get_live
 
 REPLICAS_MAX = 10_000
@@ -124,7 +124,7 @@ def _live(tx: Transaction, id: ObjectId, caller: Caller) -> StoredObject:
 
 def _refuse_while_running(tx: Transaction, id: ObjectId, service: StoredObject, what: str) -> None:
     running = running_of(tx, service)
-    if running is not None:
+    if running is not None and not is_promoted(running, service):
         raise rollout_running(id, running, what)
 
 

@@ -71,7 +71,7 @@ def next_step(found: StoredObject) -> str:
     if row.state in GOING_BACK:
         return "Nothing: it goes back by itself, and keeps its record."
     if row.state == RolloutState.PROMOTING:
-        return "Nothing: the old instances go."
+        return f"Nothing: the old instances go. `spinyard rollout rollback {words}` takes it back."
     if row.paused:
         return f"`spinyard rollout resume {words}` lets it go on, `spinyard rollout abort {words}` goes back."
     if row.state == RolloutState.PENDING:

@@ -14,7 +14,7 @@ from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.spin.rollout.status import RolloutState
 from spinyard.spin.service.status import decode_service_status
 from spinyard.usecases.declared import ObjectId
-from spinyard.usecases.rollouts import rollout_running, running_of, running_rollout
+from spinyard.usecases.rollouts import is_promoted, rollout_running, running_of, running_rollout
 
 
 def onto_stored(
@@ -30,6 +30,8 @@ def onto_stored(
         restarted_at=max(declared.restarted_at, stored.restarted_at),
     )
     running = running_of(tx, before)
+    if running is not None and is_promoted(running, before):
+        return spec, None
     if running is not None:
         refuse_while_running(id, spec, stored, running)
         return _with_template_of(spec, stored), None
@@ -40,9 +42,10 @@ def onto_stored(
 
 def is_rolled_out(spec: ServiceSpec, before: StoredObject) -> bool:
     """False: the template is changed in place. So it is where no request could be compared: nothing runs, or no version
-    was ever fully available."""
+    was ever fully available, or it goes back to the one that was before the present one could be."""
     stored = before.row.spec
     assert isinstance(stored, ServiceSpec)
+    good = decode_service_status(before.row.status).good
     return (
         spec.strategy is not None
         and spec.route is not None
@@ -52,22 +55,24 @@ def is_rolled_out(spec: ServiceSpec, before: StoredObject) -> bool:
         and spec.replicas > 0
         and stored.replicas > 0
         and spec.template_digest != stored.template_digest
-        and bool(decode_service_status(before.row.status).good)
+        and bool(good)
+        and spec.template_digest != good
     )
 
 
 def refuse_while_running(id: ObjectId, spec: ServiceSpec, stored: ServiceSpec, running: StoredObject) -> None:
     """Raises Conflict (rollout_running) for what cannot be done beside it."""
     rolled = running.row.template_digest
-    is_promoted = running.row.state == RolloutState.PROMOTING and stored.template_digest == rolled
     if spec.external is not None:
         raise rollout_running(id, running, "an external Service instead")
     if spec.template_digest != rolled:
-        if spec.template_digest == stored.template_digest and not is_promoted:
+        if spec.template_digest == stored.template_digest:
             raise rollout_running(id, running, f"going back to the template it comes from ({stored.template_digest})")
         raise rollout_running(id, running, f"another template ({spec.template_digest})")
     if spec.strategy is None or spec.route is None:
         raise rollout_running(id, running, "taking away its " + ("rollout" if spec.strategy is None else "route"))
+    if stored.route is not None and spec.route.port != stored.route.port:
+        raise rollout_running(id, running, "another port of its route, which replaces every instance,")
     if spec.restarted_at != stored.restarted_at:
         raise rollout_running(id, running, "a restart")
     if spec.replicas == 0 and stored.replicas > 0:

@@ -19,6 +19,7 @@ from spinyard.usecases.rollouts import (
     find_rollout,
     goes_back,
     is_over,
+    is_promoted,
     rollout_running,
     rollout_spec,
     rollout_status,
@@ -30,7 +31,7 @@ WHY_CHARACTERS_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """`did` "aborted": the running Rollout goes back. "changed": it had succeeded, and its Service, which is `stored`
+    """`did` "aborted": the running Rollout goes back. "changed": it was promoted, and its Service, which is `stored`
     then, has the old template again."""
 
     did: Literal["aborted", "changed"]
@@ -73,8 +74,8 @@ def abort(tx: Transaction, namespace: str, name: str, caller: Caller, *, why: st
         raise Conflict(
             f"{_id(found)} is promoted: there is nothing left to abort.",
             code="rollout_promoted",
-            next_step=f"When the old instances are gone: `spinyard rollout rollback {found.row.name} "
-            f"-n {found.row.namespace}`.",
+            next_step=f"`spinyard rollout rollback {found.row.name} -n {found.row.namespace}` brings the version before "
+            "back.",
         )
     spec = rollout_spec(found)
     if spec.abort:
@@ -90,13 +91,15 @@ def abort(tx: Transaction, namespace: str, name: str, caller: Caller, *, why: st
 
 
 def rollback(tx: Transaction, namespace: str, name: str, caller: Caller) -> RolledBack:
-    """One that runs is aborted. After one that succeeded its Service gets the old template, as a rolling change."""
+    """One that runs is aborted. Of one that is promoted, or succeeded, the Service gets the old template, as a rolling
+    change."""
     found = find_rollout(tx, namespace, name)
     check_match(found, caller.if_match)
-    if not is_over(found):
+    promoted = found.row.state == RolloutState.PROMOTING
+    if not is_over(found) and not promoted:
         stored = abort(tx, namespace, found.row.name, Caller(caller.actor), why=f"rolled back by {caller.actor}")
         return RolledBack("aborted", stored, f"{found.row.name} was running: it is aborted, and goes back to 0 %.")
-    if found.row.state != RolloutState.SUCCEEDED:
+    if not promoted and found.row.state != RolloutState.SUCCEEDED:
         raise _is_over(found, "roll back")
     spec = rollout_spec(found)
     service = _service_of(tx, found, spec.template_digest)
@@ -117,7 +120,8 @@ def rollback(tx: Transaction, namespace: str, name: str, caller: Caller) -> Roll
         spec=replace(before, template_digest=spec.old_digest, template_ref=""),
         template_digest=spec.old_digest,
     )
-    message = f"{found.row.name} had succeeded: {spec.service} goes back to {spec.old_digest}, instance by instance."
+    was = "is promoted" if promoted else "had succeeded"
+    message = f"{found.row.name} {was}: {spec.service} goes back to {spec.old_digest}, instance by instance."
     return RolledBack("changed", stored, message)
 
 
@@ -139,7 +143,7 @@ def _running(tx: Transaction, namespace: str, name: str, caller: Caller, verb: s
 
 
 def _service_of(tx: Transaction, rollout: StoredObject, digest: Digest) -> StoredObject:
-    """Of a Rollout that succeeded, as long as what it brought is what runs. Raises Conflict."""
+    """Of a Rollout that is promoted or succeeded, as long as what it brought is what runs. Raises Conflict."""
     spec = rollout_spec(rollout)
     id = ObjectId(Kind.SERVICE, rollout.row.namespace, spec.service)
     service = tx.find_uid(Uid(spec.service_uid))
@@ -152,7 +156,7 @@ def _service_of(tx: Transaction, rollout: StoredObject, digest: Digest) -> Store
     if service.row.delete_at is not None:
         raise being_deleted(id)
     running = running_rollout(tx, rollout.row.namespace, service.row.uid)
-    if running is not None:
+    if running is not None and not (running.row.uid == rollout.row.uid and is_promoted(running, service)):
         raise rollout_running(id, running, f"going back from {rollout.row.name}")
     if service.row.template_digest == spec.old_digest:
         raise Conflict(

@@ -33,6 +33,14 @@ def goes_back(found: StoredObject) -> bool:
     return row.state in RETREATING or bool(rollout_spec(found).abort) or row.delete_at is not None
 
 
+def is_promoted(running: StoredObject, service: StoredObject) -> bool:
+    """What it brought is the Service's already: whatever is wished for from then on is a plain change."""
+    spec = service.row.spec
+    assert isinstance(spec, ServiceSpec)
+    is_part = spec.rollout is not None and spec.rollout.rollout_uid == running.row.uid
+    return running.row.state == RolloutState.PROMOTING and not is_part
+
+
 def may_roll_out(service: StoredObject) -> bool:
     """Only then a Rollout is looked for."""
     spec = service.row.spec
