@@ -33,7 +33,7 @@ def logs(
     name: Annotated[str, Parameter(name="NAME", help="A service, job or spin; KIND/NAME when the name is not enough.")],
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on with what comes.")] = False,
     tail: Annotated[int, Parameter(name="--tail", help="How many of the last lines; 0 for all that is kept.")] = 100,
-    part: Annotated[str, Parameter(name="--part", help="main, or the name of a bootstrap step.")] = "",
+    part: Annotated[str, Parameter(name="--part", help="main, a bootstrap step, or command (a Job on a pool).")] = "",
     common: Common = COMMON,
     scope: Scope = SCOPE,
 ) -> int:
