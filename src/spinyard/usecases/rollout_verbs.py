@@ -74,8 +74,7 @@ def abort(tx: Transaction, namespace: str, name: str, caller: Caller, *, why: st
         raise Conflict(
             f"{_id(found)} is promoted: there is nothing left to abort.",
             code="rollout_promoted",
-            next_step=f"`spinyard rollout rollback {found.row.name} -n {found.row.namespace}` brings the version before "
-            "back.",
+            next_step=_back(found),
         )
     spec = rollout_spec(found)
     if spec.abort:
@@ -176,12 +175,15 @@ def _service_of(tx: Transaction, rollout: StoredObject, digest: Digest) -> Store
 def _is_over(found: StoredObject, verb: str) -> Conflict:
     row = found.row
     succeeded = row.state == RolloutState.SUCCEEDED
-    back = f"`spinyard rollout rollback {row.name} -n {row.namespace}` brings the version before back."
     return Conflict(
         f"{_id(found)} is over: it has {'succeeded' if succeeded else 'gone back'}; there is nothing to {verb}.",
         code="rollout_over",
-        next_step=back if succeeded else "Apply the Service again for a new rollout.",
+        next_step=_back(found) if succeeded else "Apply the Service again for a new rollout.",
     )
+
+
+def _back(found: StoredObject) -> str:
+    return f"`spinyard rollout rollback {found.row.name} -n {found.row.namespace}` brings the version before back."
 
 
 def _id(found: StoredObject) -> ObjectId:
