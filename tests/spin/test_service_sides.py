@@ -231,6 +231,43 @@ def test_a_shared_directory_of_the_new_version_is_there_before_its_instances() -
     assert rows[key].retained, "it was asked to be kept"
 
 
+def without_the_keeper(row: ObjectRow, children: Children) -> Plan:
+    """The data plane answers; who keeps the directories does not."""
+    answers: dict[Look, Answer] = {}
+    for look in DOMAIN.looks(row, NOW):
+        if isinstance(look, LookChildren):
+            answers[look] = children
+        elif isinstance(look, LookResource):
+            answers[look] = Present(RouteFacts(True, want=route_of(row))) if look.key == ROUTE else Unknown("no keeper")
+    return DOMAIN.decide(row, Seen(answers), NOW)
+
+
+def test_a_rollout_goes_back_also_while_nobody_answers_for_a_shared_directory() -> None:
+    shared = replace(OLD, data_directories=(DataDirectory("data", DirectoryScope.SERVICE),))
+    stable = group("serving", shared, range(3))
+    children = fleet(stable, CANARY, highest_slot=3)
+    row = begun(settled(fleet(stable), made_of=shared), part(), fleet(stable))
+    for _ in range(3):
+        row = after(row, decide(row, children))
+    assert status_of(decide(row, children)).shown == Shown(ROLLOUT, 1, 500, 1, 1, 0, "", "", digest(NEW), "aaaa")
+
+    row = with_part(row, part(serial=2, weight=0))
+    for _ in range(2):
+        plan = without_the_keeper(row, children)
+        row = after(row, plan)
+    assert (shown(plan).serial, shown(plan).weight, woken(plan)) == (2, 0, [ROLLOUT])
+    row = with_part(row, part(serial=3, weight=0, replicas=0))
+    plan = without_the_keeper(row, children)
+    assert deleted(plan) == ["child-3"] and plan.state == "available"
+    row = after(row, plan)
+    fewer = fleet(group("serving", shared, range(2)), highest_slot=3)
+    for _ in range(3):
+        plan = without_the_keeper(row, fewer)
+        row = after(row, plan)
+        assert made(plan) == [], "nothing is started before what it shares is known to be there"
+        assert (shown(plan).alive, status_of(plan).replicas, status_of(plan).ending) == (0, 2, 0)
+
+
 # -- what the data plane has confirmed ---------------------------------------------------------------------------------
 
 

@@ -27,8 +27,8 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import DirectoryScope, Kind, Probe, ServiceSpec, TcpSocket, TemplateSpec
 from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
 from spinyard.spin.gate import gate_looks, with_trials_returned
-from spinyard.spin.service.new_side import directory_names, new_crew, split_of, told
-from spinyard.spin.service.roll import delete_all, roll
+from spinyard.spin.service.new_side import NewSide, directory_names, keep_new_side, new_crew, split_of, told
+from spinyard.spin.service.roll import counted, delete_all, roll
 from spinyard.spin.service.sides import checked_digests, remembered_sides, sides_of
 from spinyard.spin.service.snapshot import ALIVE, ServiceSnapshot, fleet_of, resource_row, set_condition
 from spinyard.spin.service.status import TRANSITIONS, ServiceState, ServiceStatus, decode_service_status
@@ -76,7 +76,9 @@ def living(s: ServiceSnapshot, state: ServiceState) -> Plan:
         if any(part.startswith("dir/") and part not in beside for part in missing) or s.spec.external is not None:
             after = ServiceState.PROGRESSING if state is ServiceState.PENDING else state
             wake_in = 0.1 if failure is None else max(RETRY_SECONDS, failure.retry_after_seconds or 0.0)
-            return s.plan(after, why, "Preparing", status, wake_in=wake_in, actions=actions, resources=rows)
+            new = kept_meanwhile(replace(s, status=status))
+            return s.plan(after, why, "Preparing", new.status, wake_in=wake_in, actions=actions, resources=rows,
+                          children=new.children, events=new.events)  # fmt: skip
     if s.spec.external is not None:
         return external(s, state)
     plan = roll(s, state)
@@ -84,6 +86,14 @@ def living(s: ServiceSnapshot, state: ServiceState) -> Plan:
         # What it asked for counts when it was seen, and what was dropped when it was seen gone.
         plan = replace(plan, wake_at=min(s.now + RETRY_SECONDS, plan.wake_at or math.inf))
     return replace(plan, actions=actions + plan.actions, resources=rows + plan.resources)
+
+
+def kept_meanwhile(s: ServiceSnapshot) -> NewSide:
+    """Nothing is started before what it shares is there. A Rollout is told of its weight, and may go back."""
+    if s.spec.external is not None:
+        return NewSide(s.status)
+    sides = sides_of(s)
+    return keep_new_side(replace(s, status=counted(s, sides.stable), row=replace(s.row, paused=True)), sides)
 
 
 def remembered(s: ServiceSnapshot) -> ServiceStatus:

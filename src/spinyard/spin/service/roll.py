@@ -118,22 +118,27 @@ def surplus(s: ServiceSnapshot, fleet: Fleet) -> tuple[ChildChange, ...]:
     return (*out, *scaled_in(s, Crew(target, s.cluster, s.spec.replicas), fleet))
 
 
-def describe(
-    s: ServiceSnapshot, fleet: Fleet, loop: Loop, status: ServiceStatus
-) -> tuple[ServiceStatus, tuple[EventDraft, ...]]:
-    ready = fleet.count(up_states(s))
-    looping = s.now < loop.until
-    status = msgspec.structs.replace(
-        status,
+def counted(s: ServiceSnapshot, fleet: Fleet) -> ServiceStatus:
+    return msgspec.structs.replace(
+        s.status,
         replicas=fleet.count(ALIVE),
-        ready=ready,
+        ready=fleet.count(up_states(s)),
         updated=fleet.count(up_states(s), digest=s.spec.template_digest),
         starting=fleet.count(STARTING),
         ending=fleet.ending,
+    )
+
+
+def describe(
+    s: ServiceSnapshot, fleet: Fleet, loop: Loop, status: ServiceStatus
+) -> tuple[ServiceStatus, tuple[EventDraft, ...]]:
+    looping = s.now < loop.until
+    status = msgspec.structs.replace(
+        counted(replace(s, status=status), fleet),
         last_error=loop.last.message if loop.last is not None else "",
         last_error_class=loop.last.outcome if loop.last is not None else "",
     )
-    enough = ready >= max(0, s.spec.replicas - s.spec.update.max_unavailable)
+    enough = status.ready >= max(0, s.spec.replicas - s.spec.update.max_unavailable)
     status = set_condition(status, "Available", enough, "EnoughInTraffic" if enough else "TooFewInTraffic", "", s.now)
     reason = "RolledBack" if status.given_up else "CrashLoopBackOff" if looping else "Rolling"
     settled = reason == "Rolling"
