@@ -195,7 +195,13 @@ class RolloutUsers:
         self._ask(stored.row.uid, lambda tx: change.scale(tx, id, replicas, USER))
 
     def _roll_out(self, stored: StoredObject, spec: ServiceSpec, chance: Chance) -> None:
-        running = {one.row.uid for one in self._running() if self._service_of(one) == stored.row.uid}
+        # What is promoted has nothing to go back to: another template is taken then, instance by instance.
+        running = {
+            one.row.uid
+            for one in self._running()
+            if self._service_of(one) == stored.row.uid
+            and not (one.row.state == "promoting" and one.row.template_digest == spec.template_digest)
+        }
         made = self._template(chance, chance.choose(SORTS))
         other = replace(spec, strategy=strategy(chance)) if chance.happens(0.5) else spec
         try:
