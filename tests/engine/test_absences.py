@@ -26,6 +26,25 @@ def test_any_other_answer_begins_it_anew() -> None:
     assert seen.told("cloud", KEY, Absent(), 104.0) == Absent(0.0)
 
 
+def test_an_absence_seen_before_it_was_asked_for_does_not_count() -> None:
+    seen = Absences()
+    seen.told("cloud", KEY, Absent(), 100.0)
+    seen.forget("cloud", KEY)
+    seen.forget("cloud", ResourceKey("never seen"))
+    assert seen.told("cloud", KEY, Absent(), 160.0) == Absent(0.0)
+
+
+def test_what_is_looked_at_is_kept_and_what_nobody_looks_at_any_more_is_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(absences, "KEPT_MAX", 2)
+    seen = Absences()
+    seen.told("cloud", ResourceKey("waited for"), Absent(), 0.0)
+    for n in range(5):
+        seen.told("cloud", ResourceKey(f"closed {n}"), Absent(), float(n))
+        assert seen.told("cloud", ResourceKey("waited for"), Absent(), n + 0.5) == Absent(n + 0.5)
+
+
 def test_the_longest_known_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absences, "KEPT_MAX", 2)
     seen = Absences()

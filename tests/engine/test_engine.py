@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from spinyard.core.ids import ResourceKey, Uid
+from spinyard.core.actions import Ensure
+from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.machine import Machine, edges
-from spinyard.core.observed import Look, Seen
-from spinyard.core.plan import Plan, Reserve
+from spinyard.core.observed import Absent, Look, Seen
+from spinyard.core.plan import EndRollout, Plan, Reserve, SetRollout
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import JobSpec, Kind
+from spinyard.core.spec import JobSpec, Kind, RolloutPart
 from spinyard.core.want import DirectoryWant
 from spinyard.engine.committer import Committer
 from spinyard.engine.context import Context, EngineSettings
@@ -170,6 +171,68 @@ def test_a_nudge_while_the_commit_is_under_way_is_not_lost(bench: Bench) -> None
 
     bench.run(work())
     assert len(passes) > 3
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda uid: SetRollout(uid, Digest("old"), RolloutPart("r", "r", Digest("new"), "side", 1, 1, 0)),
+        lambda uid: EndRollout(uid, Uid("r"), promote=True),
+    ],
+    ids=["its part", "its end"],
+)
+def test_a_service_in_our_hands_looks_at_once_when_its_rollout_has_written_to_it(
+    bench: Bench, told: Callable[[Uid], SetRollout | EndRollout]
+) -> None:
+    service = bench.insert("service")
+    looked: list[float] = []
+    said: list[float] = []
+
+    def script(row: ObjectRow, seen: Seen, now: float) -> Plan:
+        if row.uid == service:
+            looked.append(now)
+            return stay(row, now, wake_in=0.9)
+        if said:
+            return stay(row, now, wake_in=None)
+        said.append(now)
+        return stay(row, now, wake_in=None, children=(told(service),))
+
+    bench.script = script
+
+    async def work() -> None:
+        task = asyncio.ensure_future(Engine(bench.context).run())
+        await asyncio.sleep(1.3)
+        bench.insert("rollout")
+        await asyncio.sleep(3.0)
+        task.cancel()
+
+    bench.run(work())
+    assert any(0 <= at - said[0] < 0.05 for at in looked)
+
+
+def test_an_absence_seen_before_the_creation_says_nothing_of_what_arrives_late(bench: Bench) -> None:
+    key = ResourceKey("owner/dir/x")
+    uid = bench.insert("job")
+    absences = bench.context.absences
+
+    def script(row: ObjectRow, seen: Seen, now: float) -> Plan:
+        if row.status == b"{}":
+            absences.told("fake", key, Absent(), bench.clock.monotonic())
+            return stay(
+                row, now, wake_in=None, status=b'{"n":1}', actions=(Ensure("fake", key, DirectoryWant(name="x")),)
+            )
+        return stay(row, now, wake_in=None, status=row.status)
+
+    bench.script = script
+
+    async def work() -> None:
+        task = asyncio.ensure_future(Engine(bench.context).run())
+        await asyncio.sleep(30.0)
+        task.cancel()
+
+    bench.run(work())
+    assert uid and key in bench.world.things
+    assert absences.told("fake", key, Absent(), bench.clock.monotonic()) == Absent(0.0)
 
 
 def test_a_row_that_waits_a_little_keeps_its_lease(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import Absent, Observed
 
 KEPT_MAX = 20_000
-"""keys of things that were closed are not told to us: the longest unseen are forgotten"""
+"""keys of things that were closed are not told to us: those that nobody has looked at for longest are forgotten"""
 
 
 class Absences:
@@ -27,6 +27,12 @@ class Absences:
             if self._since:
                 self._since.pop(name, None)
             return observed
-        if name not in self._since and len(self._since) >= KEPT_MAX:
+        since = self._since.pop(name, monotonic)
+        if len(self._since) >= KEPT_MAX:
             del self._since[next(iter(self._since))]
-        return replace(observed, seconds=monotonic - self._since.setdefault(name, monotonic))
+        self._since[name] = since
+        return replace(observed, seconds=monotonic - since)
+
+    def forget(self, provider: str, key: ResourceKey) -> None:
+        """It is asked for now: that it was not there before says nothing of when it may arrive."""
+        self._since.pop((provider, key), None)

@@ -95,6 +95,7 @@ async def _call(context: Context, action: Action) -> None:
         raise ProviderFailure(f"no provider called {action.provider!r} is configured here", retryable=False)
     match action:
         case Ensure(key=key, want=want):
+            context.absences.forget(action.provider, key)
             await provider.ensure(key, want)
         case Remove(key=key, now=now):
             await provider.remove(key, now=now)
