@@ -172,6 +172,13 @@ def test_the_time_that_the_provider_asks_for_holds_for_all() -> None:
     assert bucket.ask("k0", 8.01) is None
 
 
+def test_a_provider_cannot_ask_for_a_day() -> None:
+    bucket = limited()
+    bucket.limited("second", 1.0, 86400.0)
+    assert bucket.ask("k0", 599.0) is not None
+    assert bucket.ask("k0", 602.0) is None
+
+
 def test_who_waits_is_told_a_time_of_its_own_and_never_a_long_one() -> None:
     bucket = limited()
     waits = [wait for n in range(400) if (wait := bucket.ask(f"k{n}", 0.96)) is not None]

@@ -17,6 +17,8 @@ WINDOW_SECONDS = 1.0
 RATE_MIN = 0.2
 FORGET_SECONDS = 60.0
 """a limit is forgotten when nobody had to wait for so long"""
+RETRY_AFTER_MAX = 600.0
+"""seconds; a provider that asks for more is asked again all the same"""
 TURN_SECONDS_MAX = 5.0
 """who waits asks again after so long at the latest: the rate may have changed"""
 WAITING_MAX = 20_000
@@ -63,7 +65,8 @@ class Bucket:
     def limited(self, key: str, now: float, retry_after: float | None, *, beside: float = 0.0) -> float:
         """The provider said no. When that key may be sent again, in seconds. `beside`: a rate that others had, and that
         this bucket may take from them."""
-        self.blocked_until = max(self.blocked_until, now + (retry_after or 0.0))
+        retry_after = min(retry_after or 0.0, RETRY_AFTER_MAX)
+        self.blocked_until = max(self.blocked_until, now + retry_after)
         if now - self.cut_at >= WINDOW_SECONDS:
             # Answers to what was sent before the last cut say nothing new.
             bore = self.borne(now) + beside
@@ -143,7 +146,8 @@ class Rates:
             if where == scope and verb != REMOVE:
                 had += bucket.borne(now)
                 if bucket.rate is not None:
-                    bucket.blocked_until = max(bucket.blocked_until, now + (retry_after or WINDOW_SECONDS))
+                    wait = min(retry_after or WINDOW_SECONDS, RETRY_AFTER_MAX)
+                    bucket.blocked_until = max(bucket.blocked_until, now + wait)
         return had
 
 
