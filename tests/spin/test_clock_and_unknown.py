@@ -9,7 +9,7 @@ from spinyard.core.observed import Absent, ProbeAnswer, ProbeResult
 from spinyard.core.plan import Resource
 from spinyard.core.spec import Exec, HttpGet, Probe
 from spinyard.core.want import EndpointState
-from spinyard.spin.status import SpinStatus, decode_status
+from spinyard.spin.status import SpinStatus, decode_status, in_time
 from spinyard.spin.unmake import closing
 from tests.spin.spins import ENDPOINT, NOW, PROCESS, RUNNING, decide, endpoint, endpoint_row, ledger, spin, template
 
@@ -40,6 +40,12 @@ def test_a_retry_is_not_put_off_by_the_jump_of_the_clock() -> None:
     row = spin("terminating", template(), status, resources=(ledger("process", "process", wanted=False),))
     plan = decide(row, NOW, {PROCESS: RUNNING})
     assert decode_status(plan.status).retry_at <= NOW + 60
+
+
+def test_what_began_to_fail_before_a_clock_went_back_fails_since_now() -> None:
+    status = SpinStatus(since=NOW - 600, failing_since=NOW + HOUR)
+    assert in_time(status, NOW).failing_since == NOW
+    assert in_time(SpinStatus(since=NOW - 600, failing_since=NOW - 5), NOW).failing_since == NOW - 5
 
 
 def test_two_looks_that_a_jump_lies_between_are_still_apart() -> None:

@@ -121,12 +121,14 @@ def encode_status(status: SpinStatus) -> bytes:
 
 def in_time(status: SpinStatus, now: float) -> SpinStatus:
     """A clock that went back must not make waits of seconds and deadlines of minutes ones of hours."""
-    if status.since <= now and status.phase_at <= now and status.retry_at <= now + RETRY_SECONDS_MAX:
+    latest = max(status.since, status.phase_at, status.failing_since, status.retry_at - RETRY_SECONDS_MAX)
+    if latest <= now:
         return status
     return msgspec.structs.replace(
         status,
         since=min(status.since, now),
         phase_at=min(status.phase_at, now),
+        failing_since=min(status.failing_since, now),
         retry_at=min(status.retry_at, now + RETRY_SECONDS_MAX) if status.since <= now else 0.0,
     )
 
