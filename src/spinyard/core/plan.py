@@ -154,6 +154,8 @@ class Plan:
     finished: bool = False
     keep_seconds: float = 3600.0
     """how long a finished record is kept"""
+    unheard: bool = False
+    """the owner need not look: the new state is the same to it"""
     failed_at: float | None = None
     served_at: float | None = None
     outcome: str = ""

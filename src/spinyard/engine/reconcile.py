@@ -13,7 +13,7 @@ import structlog
 
 from spinyard.core.ids import Uid
 from spinyard.core.observed import Seen
-from spinyard.core.plan import DeleteChild, Plan, WakeChild
+from spinyard.core.plan import DeleteChild, EndRollout, Plan, SetRollout, WakeChild
 from spinyard.core.row import ObjectRow
 from spinyard.engine.bell import Bell
 from spinyard.engine.committer import Committer
@@ -39,6 +39,8 @@ class Flight:
     nudge: Bell = field(default_factory=Bell)
     lost: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    reread: bool = False
+    """what nudged it has changed the row: a hint only says that the world has"""
     read_at: float = 0.0
     """when the row was last read or written as a whole: a wish whose hint was lost is seen a little later"""
 
@@ -88,16 +90,19 @@ class Reconciler:
                 return flight.nudge.is_set()
             if waits > 0:
                 await flight.nudge.wait(waits)
-                if flight.nudge.is_set() or self._context.clock.monotonic() - flight.read_at >= REREAD_SECONDS:
+                if flight.reread or self._context.clock.monotonic() - flight.read_at >= REREAD_SECONDS:
                     current = await self._reload(flight, current)
         self._context.figures.leases_lost += 1
         return False
 
     def _nudge_children(self, plan: Plan) -> None:
-        """A child in our hands may rest for a while; its wish has just changed."""
+        """What is in our hands may rest for a while; its wish has just changed."""
         for change in plan.children:
-            if isinstance(change, DeleteChild | WakeChild) and (flight := self.flights.get(change.uid)) is not None:
-                flight.nudge.set()
+            match change:
+                case DeleteChild(uid=uid) | WakeChild(uid=uid) | SetRollout(service=uid) | EndRollout(service=uid):
+                    if (flight := self.flights.get(uid)) is not None:
+                        flight.reread = True
+                        flight.nudge.set()
 
     async def _decide(self, row: ObjectRow, before: Seen) -> tuple[Plan, float]:
         context = self._context
@@ -117,7 +122,7 @@ class Reconciler:
         return settings.linger_seconds / 10 if crowded else settings.linger_seconds
 
     async def _reload(self, flight: Flight, known: ObjectRow | None = None) -> ObjectRow | None:
-        flight.read_at = self._context.clock.monotonic()
+        flight.read_at, flight.reread = self._context.clock.monotonic(), False
         return await self._context.read(lambda: self._context.store.reload(flight.lease, known))
 
     async def _release(self, flight: Flight, row: ObjectRow, plan: Plan) -> None:

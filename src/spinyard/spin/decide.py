@@ -14,7 +14,7 @@ from spinyard.core.spec import Kind, SpinSpec
 from spinyard.spin.bootstrap import bootstrapping, probe_look, smoke_probe
 from spinyard.spin.end import cleaning, draining, failed, terminating
 from spinyard.spin.errand import errand, errand_looks, has_errand
-from spinyard.spin.serve import liveness_look, own_readiness, registering, up
+from spinyard.spin.serve import liveness_look, registering, up, watches_of
 from spinyard.spin.snapshot import PROXY, Snapshot, SpinRules
 from spinyard.spin.start import first_resources, pending, planned, provisioning
 from spinyard.spin.status import TRANSITIONS, State, decode_status, in_time
@@ -69,12 +69,11 @@ def looks(s: Snapshot) -> tuple[Look, ...]:
             liveness = liveness_look(s)
             return (process, *(() if liveness is None else (liveness,)), *warm_looks(s))
         case State.REGISTERING:
-            return (process, endpoint)
+            return (process, endpoint, *watches_of(s))
         case State.READY | State.SERVING if has_errand(s):
             return errand_looks(s)
         case State.READY | State.SERVING:
-            watches = [look for look in (liveness_look(s), own_readiness(s)) if look is not None]
-            return (process, *((endpoint,) if s.spec.cluster else ()), *watches)
+            return (process, *((endpoint,) if s.spec.cluster else ()), *watches_of(s))
         case State.DRAINING:
             return (process, endpoint)
         case State.TERMINATING:

@@ -30,7 +30,7 @@ def registering(s: Snapshot) -> Plan:
         return gone
     match s.endpoint:
         case Present(facts=EndpointFacts(acknowledged=True, healthy=True)):
-            return to_serving(s, "the data plane acknowledged it and finds it healthy")
+            return at_rest(s, to_serving(s, "the data plane acknowledged it and finds it healthy"))
         case Present(facts=EndpointFacts(rejected=rejected)) if rejected:
             return s.fail(ErrorClass.REGISTER_TIMEOUT, f"the data plane refused it: {rejected}")
         case Unknown(why=why):
@@ -43,6 +43,14 @@ def registering(s: Snapshot) -> Plan:
             return register_wait(s, "it is not known there yet", (action,))
         case _:
             return register_wait(s, "waiting for its acknowledgement", ())
+
+
+def at_rest(s: Snapshot, plan: Plan) -> Plan:
+    """Not looked at again at once, when all that `up` looks at is seen and good already."""
+    own_probe = own_readiness(s)
+    if own_probe is not None and s.probe(own_probe).answer is ProbeAnswer.FAILED:
+        return plan
+    return replace(plan, wake_at=s.expires_at) if isinstance(s.process, Present) else plan
 
 
 def register_wait(s: Snapshot, why: str, actions: tuple[Ensure, ...]) -> Plan:
@@ -172,6 +180,10 @@ def take_down(s: Snapshot) -> Plan:
 def liveness_look(s: Snapshot) -> LookWatch | None:
     probe = s.template.liveness_probe
     return None if probe is None else LookWatch(LIVENESS, s.process_key, LOOPBACK, s.ports, probe)
+
+
+def watches_of(s: Snapshot) -> tuple[LookWatch, ...]:
+    return tuple(look for look in (liveness_look(s), own_readiness(s)) if look is not None)
 
 
 def own_readiness(s: Snapshot) -> LookWatch | None:

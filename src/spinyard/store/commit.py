@@ -216,7 +216,8 @@ class Committer:
         for commit in applied:
             row, plan = commit.row, commit.plan
             outcome = plan.outcome or row.outcome
-            if row.owner_uid is not None and (plan.finished or plan.state != row.state or outcome != row.outcome):
+            moved = plan.state != row.state and not plan.unheard
+            if row.owner_uid is not None and (plan.finished or moved or outcome != row.outcome):
                 counts = owners.setdefault(row.owner_uid, [0, 0])
                 counts[0] += plan.finished
                 counts[1] += plan.finished and outcome == "Succeeded"
