@@ -140,7 +140,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         row = self.pick(back)
         model = self.models[row.uid]
         wake_at = None if wait is None else self.now + wait
-        self.store.release([(Lease(row.uid, row.lease_token), row.wake_seq, wake_at)])
+        self.store.release([(Lease(row.uid, row.lease_token), row.wake_seq, wake_at)], now=self.now)
         if self.is_ours(row):
             if model.wake_seq == row.wake_seq:
                 model.wake_at = wake_at

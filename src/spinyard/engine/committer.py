@@ -86,7 +86,7 @@ class Committer:
         store = self._context.store
         results = list(store.commit(commits, now=self._context.clock.now())) if commits else []
         if releases:
-            store.release(releases)
+            store.release(releases, now=self._context.clock.now())
         return results
 
     def _pass(self, moment: str, commits: list[Commit]) -> None:

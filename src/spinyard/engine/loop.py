@@ -150,9 +150,10 @@ class Engine:
         self._due.set()
 
     async def _put_off(self, row: ObjectRow, flight: Flight) -> None:
-        release = (flight.lease, row.wake_seq, self._context.clock.now() + PUT_OFF_SECONDS)
+        now = self._context.clock.now()
+        release = (flight.lease, row.wake_seq, now + PUT_OFF_SECONDS)
         try:
-            await self._context.write(lambda: self._context.store.release([release]))
+            await self._context.write(lambda: self._context.store.release([release], now=now))
         except StoreFailure as error:
             log.error("a lease could not be given back, it runs out by itself", uid=row.uid, error=error.message)
 

@@ -236,9 +236,9 @@ class Store(Protocol):
         changed or woken it since."""
         ...
 
-    def release(self, leases: Sequence[tuple[Lease, int, float | None]]) -> None:
+    def release(self, leases: Sequence[tuple[Lease, int, float | None]], *, now: float) -> None:
         """*write*. (lease, wake_seq as observed, wake_at): gives the lease back without any other change; due at once
-        when wake_seq has moved. None: never due by itself."""
+        when wake_seq has moved (a parent: after its pause). None: never due by itself."""
         ...
 
     def commit(self, batch: Sequence[Commit], *, now: float) -> Sequence[CommitResult]:

@@ -52,7 +52,7 @@ class LeaseStatements:
         self.release = Sql(
             "UPDATE objects SET lease_until = 0, lease_holder = '', wake_at = CASE "
             "WHEN objects.wake_seq = b.wake_seq THEN b.wake_at "
-            f"WHEN objects.has_children = 1 THEN objects.passed_at + {PARENT_PAUSE_SECONDS} "
+            f"WHEN objects.has_children = 1 THEN {words.least}(objects.passed_at, :now) + {PARENT_PAUSE_SECONDS} "
             "ELSE COALESCE(objects.wake_at, 0) END "
             f"FROM {words.rows('rows', (*lease, ('wake_seq', 'int'), ('wake_at', 'float')))} AS b "
             "WHERE objects.uid = b.uid AND objects.lease_token = b.token AND objects.lease_until > 0 "
@@ -182,9 +182,11 @@ def release(
     connection: Link,
     statements: LeaseStatements,
     leases: Sequence[tuple[Lease, int, float | None]],
+    *,
+    now: float,
 ) -> None:
     rows = json_text([(lease.uid, lease.token, wake_seq, wake_at) for lease, wake_seq, wake_at in leases])
-    connection.execute(statements.release, {"rows": rows})
+    connection.execute(statements.release, {"rows": rows, "now": now})
 
 
 def _word(text: str) -> str:

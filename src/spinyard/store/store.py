@@ -92,10 +92,10 @@ class SqlStore:
             records = connection.execute(self._leases.reload, {"uid": lease.uid, "token": lease.token}).all()
             return next(iter(lease_rows.load_rows(connection, self._leases, self._templates, records)), None)
 
-    def release(self, leases: Sequence[tuple[Lease, int, float | None]]) -> None:
+    def release(self, leases: Sequence[tuple[Lease, int, float | None]], *, now: float) -> None:
         if leases:
             with self._sessions.write() as connection:
-                lease_rows.release(connection, self._leases, leases)
+                lease_rows.release(connection, self._leases, leases, now=float(now))
 
     def commit(self, batch: Sequence[Commit], *, now: float) -> Sequence[CommitResult]:
         return self._committer.commit(batch, now=float(now))

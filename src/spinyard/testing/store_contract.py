@@ -212,7 +212,7 @@ def a_row_that_nobody_touched_is_not_read_again(store: Store) -> None:
     paused = store.reload(lease, woken)
     assert paused is not None
     assert paused.paused
-    store.release([(lease, paused.wake_seq, None)])
+    store.release([(lease, paused.wake_seq, None)], now=NOW)
     assert store.reload(lease, paused) is None
 
 
@@ -222,7 +222,7 @@ def a_lease_is_extended_and_given_back(store: Store) -> None:
     lease = Lease(row.uid, row.lease_token)
     assert store.extend([lease, Lease(Uid("nobody"), 1)], until=NOW + 100) == [lease]
     assert claim_all(store, NOW + 50) == []
-    store.release([(lease, row.wake_seq, NOW + 70)])
+    store.release([(lease, row.wake_seq, NOW + 70)], now=NOW)
     assert store.reload(lease) is None
     assert commit_one(store, row, state="rolling") == Stale()
     assert store.next_due(now=NOW + 50) == NOW + 70
@@ -233,11 +233,21 @@ def a_lease_is_extended_and_given_back(store: Store) -> None:
 def a_row_released_without_a_time_waits_until_it_is_woken(store: Store) -> None:
     add_service(store)
     row = claim_one(store, "web")
-    store.release([(Lease(row.uid, row.lease_token), row.wake_seq, None)])
+    store.release([(Lease(row.uid, row.lease_token), row.wake_seq, None)], now=NOW)
     assert store.next_due(now=NOW) is None
     store.wake([row.uid, Uid("nobody")], now=NOW + 5)
     assert store.next_due(now=NOW + 5) == NOW + 5
     assert [r.wake_seq for r in claim_all(store, NOW + 5)] == [row.wake_seq + 1]
+
+
+def a_parent_that_is_given_back_is_due_soon_though_the_clock_went_back(store: Store) -> None:
+    add_service(store)
+    row = claim_one(store, "web")
+    after = must_commit(store, row, now=NOW + 3600, children=(child(row, 0),))
+    store.wake([row.uid], now=NOW)
+    store.release([(Lease(after.uid, after.lease_token), after.wake_seq, None)], now=NOW)
+    rows = [(row.name, row.uid) for row in claim_all(store, NOW + 1)]
+    assert ("web", after.uid) in rows
 
 
 def a_wake_between_observing_and_committing_is_not_lost(store: Store) -> None:
@@ -254,7 +264,7 @@ def a_wake_between_committing_and_releasing_is_not_lost(store: Store) -> None:
     row = claim_one(store, "web")
     store.wake([row.uid], now=NOW)
     after = must_commit(store, row, state="rolling", wake_at=NOW + 3600, release=False)
-    store.release([(Lease(after.uid, after.lease_token), after.wake_seq, NOW + 3600)])
+    store.release([(Lease(after.uid, after.lease_token), after.wake_seq, NOW + 3600)], now=NOW)
     due = store.next_due(now=NOW)
     assert due is not None
     assert due <= NOW

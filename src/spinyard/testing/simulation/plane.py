@@ -222,8 +222,8 @@ class SeenStore:
         self._plane.sim.checks.claimed(self._plane, rows)
         return rows
 
-    def release(self, leases: Sequence[tuple[Lease, int, float | None]]) -> None:
-        self._inner.release(leases)
+    def release(self, leases: Sequence[tuple[Lease, int, float | None]], *, now: float) -> None:
+        self._inner.release(leases, now=now)
         self._plane.sim.checks.released([lease for lease, _, _ in leases])
 
     def commit(self, batch: Sequence[Commit], *, now: float) -> Sequence[CommitResult]:
