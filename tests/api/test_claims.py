@@ -94,6 +94,8 @@ async def test_a_claim_is_waited_for(world: World) -> None:
     waiting = asyncio.create_task(world.call("POST", f"{BOX}/claims?wait=10", {"name": "a"}))
     while (await world.call("GET", f"{CLAIMS}/a")).status == 404:
         continue
+    uid = (await world.call("GET", f"{CLAIMS}/a")).json["metadata"]["uid"]
+    world.store.wake([uid], now=world.deps.clock.now())
     world.drive("ready", status=b'{"observed_generation": GENERATION}')
     answer = await waiting
     assert (answer.status, answer.json["status"]["state"]) == (201, "ready")

@@ -72,12 +72,23 @@ def test_a_claim_has_its_member_when_the_call_returns(yard: Yard) -> None:
     warm_members(yard, 2)
     first, second, third = make(yard, "a", env=(("A", "b"),)), make(yard, "b"), make(yard)
     assert [c.member.row.name if c.member else None for c in (first, second, third)] == ["box-0", "box-1", None]
-    assert (first.place_in_queue, third.place_in_queue) == (None, 3)
+    assert (first.place_in_queue, third.place_in_queue) == (None, 1), "who has a member waits for none"
     held = first.member
     assert held is not None and isinstance(held.row.spec, SpinSpec) and held.row.spec.claim is not None
     assert held.row.spec.claim.host == "a.box.localhost"
     assert held.row.spec.claim.env == (("A", "b"),)
     assert third.id.name.startswith("box-")
+
+
+def test_a_claim_with_a_member_is_bound_and_has_nothing_to_do_before_its_end(yard: Yard) -> None:
+    yard.apply(pool())
+    warm_members(yard, 2)
+    for_ever, for_a_while, without = make(yard, "a"), make(yard, "b", ttl_seconds=9.0), make(yard, "c")
+    assert [c.stored.row.state for c in (for_ever, for_a_while, without)] == ["bound", "bound", "pending"]
+    assert for_ever.status["tries"] == 1 and for_ever.status["bound_at"] == for_ever.stored.row.created_at
+    assert for_ever.stored.wake_at is None
+    assert for_a_while.stored.wake_at == for_a_while.stored.row.created_at + 9.0
+    assert without.stored.wake_at == without.stored.row.created_at
 
 
 def test_a_member_of_an_older_template_is_not_handed_out(yard: Yard) -> None:
@@ -199,6 +210,7 @@ def test_the_hour_is_counted_by_what_became_of_each_claim(yard: Yard) -> None:
     ):
         uid = make(yard, name).stored.row.uid
         yard.now += 1
+        yard.store.wake([uid], now=yard.now)
         rows = yard.store.claim(holder="t", now=yard.now, lease_seconds=5, limit=100)
         row = next(row for row in rows if row.uid == uid)
         failed_at = yard.now if state == "failed" else None

@@ -108,7 +108,8 @@ class NewObject:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     wake: bool = True
-    """False for kinds that nobody drives (Template)"""
+    """False for kinds that nobody drives (Template), and for what has nothing to decide before `due_at`"""
+    due_at: float | None = None
     owner_uid: Uid | None = None
 
 

@@ -128,21 +128,22 @@ def claim_wait(s: Snapshot, why: str) -> Plan:
 
 def warm_looks(s: Snapshot) -> tuple[Look, ...]:
     """Beside the process and its liveness: what the next step reads."""
+    watch = readiness_watch(s)
+    kept = () if watch is None else (watch,)  # also while it is claimed: begun anew, its first verdict would be news
     if s.spec.claim is None:
-        watch = readiness_watch(s)
-        return () if watch is None else (watch,)
+        return kept
     match s.status.claim_step:
         case 0:
             probe = readiness(s)
             directory = LookResource(s.template.provider, claim_directory(s))
-            return (directory,) if probe is None else (probe_look(s, probe), directory)
+            return (directory, *kept) if probe is None else (probe_look(s, probe), directory, *kept)
         case 1:
-            return (LookResource(s.template.provider, claim_directory(s)),)
+            return (LookResource(s.template.provider, claim_directory(s)), *kept)
         case 2:
             hook = hook_look(s)
-            return () if hook is None else (hook,)
+            return kept if hook is None else (hook, *kept)
         case _:
-            return ()
+            return kept
 
 
 def readiness_watch(s: Snapshot) -> LookWatch | None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from spinyard.store.dialect import Columns, Words
-from spinyard.store.leases import PARENT_PAUSE_SECONDS
+from spinyard.store.leases import PARENT_PAUSE_SECONDS, wake_owners
 from spinyard.store.link import RowSql, Sql
 from spinyard.store.reserve import ReserveStatements
 
@@ -117,15 +117,7 @@ class CommitStatements:
             + " WHERE resources.closed_at IS NULL",
             _RESOURCE,
         )
-        soon = f"{words.greatest}(:now, {words.least}(objects.passed_at, :now) + {PARENT_PAUSE_SECONDS})"
-        self.wake_owners = Sql(
-            f"UPDATE objects SET wake_seq = objects.wake_seq + 1, "
-            f"wake_at = {words.least}(COALESCE(objects.wake_at, {soon}), {soon}), "
-            "finished_children = objects.finished_children + b.finished, "
-            "succeeded_children = objects.succeeded_children + b.succeeded "
-            f"FROM {words.rows('rows', (('uid', 'text'), ('finished', 'int'), ('succeeded', 'int')))} AS b "
-            "WHERE objects.uid = b.uid AND objects.finished = 0"
-        )
+        self.wake_owners = wake_owners(words)
         columns, values = _names(_EVENT)
         self.insert_events = RowSql(
             words,

@@ -62,6 +62,7 @@ class LeaseStatements:
             f"UPDATE objects SET wake_seq = wake_seq + 1, wake_at = {words.least}(COALESCE(wake_at, :now), :now) "
             f"WHERE uid IN {words.values('uids')} AND finished = 0"
         )
+        self.wake_owners = wake_owners(words)
         # One process at a time may open SQLite, so whoever held a lease is gone: its token stays, which fences it.
         freed = ", lease_until = 0, lease_holder = ''" if words.name == "sqlite" else ""
         # What was in hand or due goes first; what was at rest follows at a pace that leaves room for new wishes.
@@ -92,6 +93,19 @@ class LeaseStatements:
             "SELECT owner_uid, scope, name, amount, slot FROM reservations "
             f"WHERE owner_uid IN {words.values('uids')} ORDER BY owner_uid, scope, name"
         )
+
+
+def wake_owners(words: Words) -> Sql:
+    """Who owns what has changed looks, after its pause; rows: owner, finished children, of these with success."""
+    soon = f"{words.greatest}(:now, {words.least}(objects.passed_at, :now) + {PARENT_PAUSE_SECONDS})"
+    return Sql(
+        f"UPDATE objects SET wake_seq = objects.wake_seq + 1, "
+        f"wake_at = {words.least}(COALESCE(objects.wake_at, {soon}), {soon}), "
+        "finished_children = objects.finished_children + b.finished, "
+        "succeeded_children = objects.succeeded_children + b.succeeded "
+        f"FROM {words.rows('rows', (('uid', 'text'), ('finished', 'int'), ('succeeded', 'int')))} AS b "
+        "WHERE objects.uid = b.uid AND objects.finished = 0"
+    )
 
 
 def known_condition(kinds: Mapping[str, frozenset[str] | None]) -> str:

@@ -187,7 +187,7 @@ class SqlTransaction:
                 "labels": json_text(label_pairs(new.labels)),
                 "annotations": json_text(dict(new.annotations)),
                 "wake_seq": 1 if new.wake else 0,
-                "wake_at": self._now if new.wake else None,
+                "wake_at": self._now if new.wake else new.due_at,
                 "created_at": self._now,
                 "state_since": self._now,
                 "reason": "Created",
@@ -283,8 +283,9 @@ class SqlTransaction:
         bound = pools.bind(self._connection, self._pools, claim, change, seq=seq, now=self._now)
         if bound is None:
             return None
-        # The pool counts one less now, and fills up again.
-        self._connection.execute(self._statements.wake, {"uids": json_text([change.pool]), "now": self._now})
+        # The pool counts one less now, and fills up again: once for all that are taken within its pause.
+        pool = json_text([(change.pool, 0, 0)])
+        self._connection.execute(self._statements.wake_owners, {"rows": pool, "now": self._now})
         about = About(bound.kind, bound.namespace, bound.name, claim, bound.state)
         self._write_event(Uid(bound.uid), about, "Normal", "Claimed", f"claimed by {change.part.claim_name}", "claim")
         return Uid(bound.uid)

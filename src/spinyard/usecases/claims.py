@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from spinyard.core.ids import Uid, child_name
 from spinyard.core.plan import BindMember
 from spinyard.core.spec import ClaimPart, ClaimSpec, Kind, WarmPoolSpec
 from spinyard.ports.store import NewObject, StoredObject, Transaction
-from spinyard.spin.claim.status import ClaimState
+from spinyard.spin.claim.status import ClaimState, ClaimStatus
 from spinyard.spin.status import State
 from spinyard.usecases.pools import expiry, get_pool
 
@@ -41,22 +43,6 @@ def claim(tx: Transaction, new: NewClaim, *, uid: Uid, actor: str) -> StoredObje
         expires_at=expiry(new.spec.ttl_seconds, tx.now),
         host=f"{name}.{wanted.host_suffix}" if wanted.host_suffix else "",
     )
-    made = tx.insert(
-        NewObject(
-            uid=uid,
-            kind=Kind.CLAIM,
-            namespace=new.namespace,
-            name=name,
-            spec=spec,
-            state=ClaimState.PENDING,
-            status=b"{}",
-            labels=new.labels,
-            annotations=new.annotations,
-            owner_uid=pool.row.uid,
-        ),
-        actor=actor,
-        why=f"Claimed by {actor}.",
-    )
     part = ClaimPart(
         claim_uid=uid,
         claim_name=name,
@@ -65,5 +51,27 @@ def claim(tx: Transaction, new: NewClaim, *, uid: Uid, actor: str) -> StoredObje
         files=spec.files,
         on_claim=wanted.on_claim,
     )
-    tx.bind_member(uid, BindMember(pool.row.uid, State.WARM, pool.row.template_digest, part))
+    bind = BindMember(pool.row.uid, State.WARM, pool.row.template_digest, part)
+    bound = tx.bind_member(uid, bind) is not None
+    status = ClaimStatus(since=tx.now, tries=1, bound_at=tx.now)
+    made = tx.insert(
+        NewObject(
+            uid=uid,
+            kind=Kind.CLAIM,
+            namespace=new.namespace,
+            name=name,
+            spec=spec,
+            state=ClaimState.BOUND if bound else ClaimState.PENDING,
+            status=msgspec.json.encode(status) if bound else b"{}",
+            labels=new.labels,
+            annotations=new.annotations,
+            owner_uid=pool.row.uid,
+            wake=not bound,  # what becomes of the member wakes it
+            due_at=spec.expires_at,
+        ),
+        actor=actor,
+        why=f"Claimed by {actor}.",
+    )
+    if bound:
+        tx.event(uid, "Normal", "Bound", "it has a member", actor="engine")
     return made
