@@ -29,13 +29,15 @@ from spinyard.core.spec import (
     digest_of,
 )
 from spinyard.errors import Conflict, InvalidInput, NotFound
-from spinyard.ports.store import Commit, StoredObject
+from spinyard.ports.store import Commit, StoredObject, Transaction
 from spinyard.spin.rollout.status import RolloutStatus
 from spinyard.spin.service.status import ServiceStatus
 from spinyard.usecases.apply import ApplyResult
 from spinyard.usecases.change import restart, scale
 from spinyard.usecases.declared import Declared, ObjectId
+from spinyard.usecases.rollout_start import insert_rollout
 from spinyard.usecases.rollout_verbs import RolledBack, abort, pause, promote, rollback
+from spinyard.usecases.rollouts import find_rollout
 from tests.usecases.test_plan_and_apply import ME, TEMPLATE, WEB, Yard, template, yard
 
 __all__ = ["yard"]
@@ -158,7 +160,11 @@ def test_another_template_becomes_a_rollout_and_everything_else_is_applied_at_on
     assert stored(yard).row.template_digest == digest_of(OLD)
     assert applied.rollout is not None
     row, wanted = applied.rollout.row, spec_of(applied.rollout)
-    assert (row.state, row.template, row.labels) == ("pending", new, (("tier", "front"),))
+    assert (row.state, row.template, row.labels) == (
+        "pending",
+        new,
+        (("spinyard.dev/service", "web"), ("tier", "front")),
+    )
     assert row.name == f"web-{row.uid[:6]}"
     assert wanted == RolloutSpec(
         "web", stored(yard).row.uid, "team", digest_of(new), "", digest_of(OLD), STRATEGY, probe, (shared,)
@@ -314,6 +320,44 @@ def test_two_versions_cannot_both_open_a_fixed_port(yard: Yard) -> None:
     with pytest.raises(InvalidInput) as caught:
         yard.apply(fixed, replace(web(template_ref="t"), template=None))
     assert "8080" in caught.value.message
+
+
+def test_of_many_kept_rollouts_the_newest_is_found_without_reading_all(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up(yard)
+    service = stored(yard)
+    for n in range(60):
+        spec = RolloutSpec("web", service.row.uid, "", digest_of(NEW), "", digest_of(OLD), STRATEGY)
+        uid = Uid(f"{n * 7919 % 60:02}kept")
+        yard.now += 1
+        yard.run(lambda tx, uid=uid, spec=spec: insert_rollout(tx, service, spec, uid=uid, actor="me"))  # type: ignore[misc]
+        drive(yard, Kind.ROLLOUT, "rolled_back", finished=True, keep_seconds=1e6)
+    newest = f"{59 * 7919 % 60:02}kept"
+    read: list[str] = []
+
+    def ask_for(name: str) -> str:
+        def work(tx: Transaction) -> StoredObject:
+            select = tx.select
+            read.clear()
+
+            def counted(*a: object, **k: object) -> object:
+                found = select(*a, **k)  # type: ignore[arg-type]
+                read.extend(one.row.uid for one in found)
+                return found
+
+            monkeypatch.setattr(tx, "select", counted)
+            return find_rollout(tx, "default", name)
+
+        return yard.run(work).row.uid
+
+    assert ask_for("web") == newest and len(read) <= 20
+    assert ask_for("web-00kept") == "00kept" and len(read) <= 40
+    with pytest.raises(NotFound) as caught:
+        ask_for("wep")
+    assert "web" in caught.value.next_step and len(read) <= 300
+    (running,) = yard.apply(web(NEW))
+    assert running.rollout is not None and ask_for("web") == running.rollout.row.uid
 
 
 # -- verbs -------------------------------------------------------------------------------------------------------------

@@ -148,9 +148,10 @@ class Transaction(Protocol):
         finished: bool | None = False,
         after: str = "",
         limit: int = 200,
+        newest_first: bool = False,
     ) -> Sequence[StoredObject]:
-        """Ordered by (namespace, name, uid); `after` is the last "namespace/name/uid" of the page before. `finished`
-        None: both. With labels all must match."""
+        """Ordered by (namespace, name, uid); `after` is the last "namespace/name/uid" of the page before.
+        `newest_first`: by the time they were made, and there is no page after. `finished` None: both. With labels all must match."""
         ...
 
     def changed(

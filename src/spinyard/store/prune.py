@@ -14,6 +14,8 @@ from spinyard.store.link import Link, Sql
 
 ROWS_MAX = 1000
 """of each sort, per call"""
+ROLLOUTS_KEEP_MAX = 1000
+"""finished ones, whatever else is kept"""
 KEYS_KEEP_SECONDS = 48 * 3600.0
 TEMPLATES_KEEP_SECONDS = 24 * 3600.0
 LEDGER_KEEP_SECONDS = 24 * 3600.0
@@ -30,9 +32,13 @@ class PruneStatements:
             "ORDER BY keep_until LIMIT :limit"
         )
         self.finished = Sql("SELECT COUNT(*) FROM objects WHERE finished = 1")
-        self.too_many = Sql(
-            f"SELECT uid FROM objects o WHERE finished = 1 AND kind <> '{Kind.ROLLOUT}' AND {_NO_OPEN} "
-            "ORDER BY finished_at, uid LIMIT :limit"
+        self.rollouts = Sql(f"SELECT COUNT(*) FROM objects WHERE finished = 1 AND kind = '{Kind.ROLLOUT}'")
+        self.too_many, self.too_many_rollouts = (
+            Sql(
+                f"SELECT uid FROM objects o WHERE finished = 1 AND kind {which} '{Kind.ROLLOUT}' AND {_NO_OPEN} "
+                "ORDER BY finished_at, uid LIMIT :limit"
+            )
+            for which in ("<>", "=")
         )
         self.forget = [
             Sql(f"DELETE FROM labels WHERE uid IN {uids}"),
@@ -91,9 +97,12 @@ def prune(
 
 def _prune_finished(connection: Link, sql: PruneStatements, now: float, keep_max: int) -> int:
     uids = set(connection.execute(sql.too_old, {"now": now, "limit": ROWS_MAX}).scalars())
-    excess = min(int(connection.execute(sql.finished).scalar_one()) - keep_max, ROWS_MAX)
-    if excess > len(uids):
-        uids.update(connection.execute(sql.too_many, {"limit": excess}).scalars())
+    old = len(uids)
+    rollouts = int(connection.execute(sql.rollouts).scalar_one())
+    others = int(connection.execute(sql.finished).scalar_one()) - rollouts
+    for statement, excess in ((sql.too_many, others - keep_max), (sql.too_many_rollouts, rollouts - ROLLOUTS_KEEP_MAX)):
+        if excess > old:
+            uids.update(connection.execute(statement, {"limit": min(excess, ROWS_MAX)}).scalars())
     if not uids:
         return 0
     parameter = {"uids": json_text(sorted(uids))}

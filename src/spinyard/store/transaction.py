@@ -113,8 +113,10 @@ class SqlTransaction:
         finished: bool | None = False,
         after: str = "",
         limit: int = 200,
+        newest_first: bool = False,
     ) -> Sequence[StoredObject]:
-        if kind is not None and owner_uid is not None and finished is False and not (namespace or labels or after):
+        plain = not (namespace or labels or after or newest_first)
+        if kind is not None and owner_uid is not None and finished is False and plain:
             wanted = {"kind": str(kind), "owner_uid": owner_uid, "limit": min(limit, PAGE_MAX)}
             return self._load(_CHILDREN, wanted, whole=False)
         c = objects.c
@@ -135,7 +137,8 @@ class SqlTransaction:
                     f"not a place in a list: {after!r}", next_step="use the `continue` value of the page before"
                 )
             query = query.where(sa.tuple_(c.namespace, c.name, c.uid) > sa.tuple_(*parts))
-        return self._load(query.order_by(c.namespace, c.name, c.uid).limit(min(limit, PAGE_MAX)), whole=False)
+        order = (c.created_at.desc(), c.uid) if newest_first else (c.namespace, c.name, c.uid)
+        return self._load(query.order_by(*order).limit(min(limit, PAGE_MAX)), whole=False)
 
     def changed(
         self, kind: Kind, *, namespace: str | None = None, after: tuple[int, str], limit: int = 200

@@ -1178,6 +1178,31 @@ def a_template_that_a_kept_rollout_came_from_is_kept(store: Store) -> None:
     assert store.read(lambda tx: tx.find_uid(uid), now=NOW) is None
 
 
+def kept_rollouts_have_a_count_of_their_own(store: Store) -> None:
+    def many(tx: Any) -> None:
+        for index in range(1003):
+            spec = RolloutSpec("web", Uid("uid-web"), template_digest=NEW_DIGEST, old_digest=DIGEST)
+            new = NewObject(Uid(f"r{index:04}"), Kind.ROLLOUT, "default", f"r{index:04}", spec, "succeeded", b"{}")
+            tx.insert(new, actor="a", why="w")
+
+    store.transact(many, now=NOW)
+    for index, row in enumerate(sorted(store.claim(holder="one", now=NOW, lease_seconds=15.0, limit=2000),
+                                       key=lambda row: row.name)):  # fmt: skip
+        commit = Commit(row, plan_for(row, finished=True, keep_seconds=1e6), release=True)
+        assert isinstance(store.commit([commit], now=NOW + index)[0], Committed)
+    for index in range(3):
+        add_service(store, f"s{index}", now=NOW + index)
+    for row in sorted(claim_all(store, NOW + 3), key=lambda row: row.name):
+        must_commit(store, row, state="gone", finished=True, keep_seconds=1e6)
+    prune(store, NOW + 2000, finished_keep_max=3)
+
+    def kept(tx: Any) -> list[str]:
+        return [s.row.name for kind in (Kind.SERVICE, Kind.ROLLOUT)
+                for s in tx.select(kind, finished=True, newest_first=True, limit=4)]  # fmt: skip
+
+    assert store.read(kept, now=NOW) == ["s2", "s1", "s0", "r0003", "r0004", "r0005", "r0006"]
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 

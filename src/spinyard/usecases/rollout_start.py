@@ -14,7 +14,7 @@ from spinyard.ports.store import NewObject, StoredObject, Transaction
 from spinyard.spin.rollout.status import RolloutState
 from spinyard.spin.service.status import decode_service_status
 from spinyard.usecases.declared import ObjectId
-from spinyard.usecases.rollouts import is_promoted, rollout_running, running_of, running_rollout
+from spinyard.usecases.rollouts import SERVICE_LABEL, is_promoted, rollout_running, running_of, running_rollout
 
 
 def onto_stored(
@@ -97,7 +97,7 @@ def insert_rollout(
             state=RolloutState.PENDING,
             status=b"{}",
             template_digest=wanted.template_digest,
-            labels=dict(row.labels),
+            labels={**dict(row.labels), SERVICE_LABEL: row.name},
         ),
         actor=actor,
         why=f"{wanted.old_digest} to {wanted.template_digest}, applied by {actor}.",

@@ -12,6 +12,11 @@ from spinyard.spin.rollout.status import RolloutState, RolloutStatus, decode_rol
 from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.refusals import every
 
+SERVICE_LABEL = "spinyard.dev/service"
+KEPT_LOOK_MAX = 10
+"""kept ones of a Service that are looked at for its newest; an earlier Service of that name may have had some"""
+NAMES_MAX = 200
+"""kept ones that a name is compared with when nothing has it"""
 RETREATING = frozenset({RolloutState.RETREATING, RolloutState.REMOVING, RolloutState.ROLLED_BACK})
 
 
@@ -63,9 +68,18 @@ def running_rollouts(tx: Transaction, namespace: str | None) -> dict[str, Stored
 def find_rollout(tx: Transaction, namespace: str, name: str) -> StoredObject:
     """`name` of a Service: its running or else newest Rollout; or a Rollout's own. Raises NotFound."""
     service = tx.find(Kind.SERVICE, namespace, name)
-    there = every(tx, Kind.ROLLOUT, namespace=namespace, finished=None)
-    mine = [r for r in there if _is_of(r, name, service)]
-    found = mine or [r for r in there if r.row.name == name]
+    there = every(tx, Kind.ROLLOUT, namespace=namespace)
+    kept = tx.select(
+        Kind.ROLLOUT,
+        namespace=namespace,
+        labels={SERVICE_LABEL: name},
+        finished=True,
+        newest_first=True,
+        limit=KEPT_LOOK_MAX,
+    )
+    named = tx.select(Kind.ROLLOUT, namespace=namespace, finished=None, after=f"{namespace}/{name}/", limit=1)
+    of_service = [r for r in (*there, *kept) if _is_of(r, name, service)]
+    found = of_service or [r for r in (*there, *named) if r.row.name == name]
     if found:
         return max(found, key=lambda r: (not is_over(r), r.row.created_at, r.row.uid))
     if service is not None:
@@ -74,7 +88,8 @@ def find_rollout(tx: Transaction, namespace: str, name: str) -> StoredObject:
             code="no_rollout",
             next_step="One is made when a Service with `spec.rollout` is applied with another template.",
         )
-    names = sorted({n for r in there for n in (r.row.name, rollout_spec(r).service)})
+    newest = tx.select(Kind.ROLLOUT, namespace=namespace, finished=None, newest_first=True, limit=NAMES_MAX)
+    names = sorted({n for r in (*there, *newest) for n in (r.row.name, rollout_spec(r).service)})
     near = get_close_matches(name, names, n=1)
     raise NotFound(
         f"There is no Rollout, and no Service, {name!r} in namespace {namespace!r}.",
