@@ -13,7 +13,7 @@ import structlog
 
 from spinyard.core.ids import Uid
 from spinyard.core.observed import Seen
-from spinyard.core.plan import DeleteChild, EndRollout, Plan, SetRollout, WakeChild
+from spinyard.core.plan import BindMember, CreateChild, DeleteChild, EndRollout, Plan, SetRollout, WakeChild
 from spinyard.core.row import ObjectRow
 from spinyard.engine.bell import Bell
 from spinyard.engine.committer import Committer
@@ -103,6 +103,8 @@ class Reconciler:
                     if (flight := self.flights.get(uid)) is not None:
                         flight.reread = True
                         flight.nudge.set()
+                case CreateChild() | BindMember():
+                    pass
 
     async def _decide(self, row: ObjectRow, before: Seen) -> tuple[Plan, float]:
         context = self._context

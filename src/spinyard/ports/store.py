@@ -151,7 +151,8 @@ class Transaction(Protocol):
         newest_first: bool = False,
     ) -> Sequence[StoredObject]:
         """Ordered by (namespace, name, uid); `after` is the last "namespace/name/uid" of the page before.
-        `newest_first`: by the time they were made, and there is no page after. `finished` None: both. With labels all must match."""
+        `newest_first`: by the time they were made, and there is no page after. `finished` None: both. With labels
+        all must match."""
         ...
 
     def changed(
