@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import msgspec
 import pytest
 
+from spinyard.api import rollouts
 from spinyard.core.ids import Uid
 from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.core.plan import EndRollout, Plan, SetRollout
@@ -17,6 +19,7 @@ from spinyard.core.verdict import Counts, Evidence, Increment, fold
 from spinyard.ports.store import Commit
 from spinyard.spin.rollout.status import Gate, Reading, RolloutStatus, SideFigures, StepRecord
 from spinyard.spin.service.status import ServiceStatus
+from spinyard.usecases.rollout_plan import forecast
 from tests.api.conftest import World, running
 
 pytestmark = pytest.mark.anyio
@@ -242,5 +245,21 @@ async def test_a_plan_says_what_each_step_needs_and_how_long_it_takes(world: Wor
         await up(other)
         known = (await other.call("GET", f"{ROLLOUTS}/web/plan")).json
     assert known["requestsPerSecond"] == 5.0
-    assert known["estimatedSeconds"] == pytest.approx(known["steps"][0]["requestsNeeded"] / 0.5, abs=0.2)
+    first, last = (step["requestsNeeded"] for step in known["steps"])
+    assert known["estimatedSeconds"] == pytest.approx(first / 0.5 + last / 5.0, abs=0.3)
     assert len(counted.asked) == 2 and counted.asked[0][0].startswith("default/web/")
+
+
+async def test_a_forecast_is_not_made_where_all_requests_are_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def noted(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        return forecast(*args)
+
+    monkeypatch.setattr(rollouts, "forecast", noted)
+    await up(world)
+    assert (await world.call("GET", f"{ROLLOUTS}/web/plan")).status == 200
+    assert threads and threads[0] != threading.get_ident()

@@ -20,7 +20,7 @@ from spinyard.core.spec import (
     RolloutStep,
     RolloutStrategy,
 )
-from spinyard.core.verdict import Counts, Evidence, Increment, fold
+from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge_alone
 from spinyard.errors import Conflict, NotFound
 from spinyard.ports.store import StoredObject
 from spinyard.spin.rollout.snapshot import RolloutSnapshot
@@ -49,10 +49,12 @@ def test_a_forecast_tells_instances_requests_and_time_of_each_step() -> None:
     found = forecast(planned(RolloutStrategy(steps=STEPS, soak_seconds=30.0)), per_second=100.0)
     assert [step.instances for step in found.steps] == [1, 2, 4]
     first, second, last = (step.requests for step in found.steps)
-    assert first is not None and second is not None
+    assert first is not None and second is not None and last is not None
     assert 40 <= first <= 400, "a judge that passes a clean canary of 10 % at margin 5 points"
     assert 20 <= second <= first, "evidence accumulates; some are wanted at each weight"
-    assert last == 0
+    assert 50 <= last <= 200, "at full weight it is held against what the old side did before"
+    assert judge_alone(0.05, Counts(last), alpha=0.05)[0] is Verdict.PASS
+    assert judge_alone(0.05, Counts(last - 1), alpha=0.05)[0] is Verdict.INCONCLUSIVE
     seconds = [max(5.0, first / 10.0), second / 50.0, 30.0]
     assert [step.seconds for step in found.steps] == seconds
     assert found.seconds == sum(seconds)
@@ -65,7 +67,8 @@ def test_without_traffic_the_time_is_not_known(per_second: float | None) -> None
 
 def test_a_step_that_waits_for_a_person_has_no_time_and_one_without_a_judge_only_its_own() -> None:
     waits = RolloutStrategy(steps=(RolloutStep(1000, wait=True), RolloutStep(10_000)))
-    assert [step.seconds for step in forecast(planned(waits), 100.0).steps] == [None, 0.0]
+    first, last = forecast(planned(waits), 100.0).steps
+    assert (first.seconds, last.requests is not None and last.seconds == last.requests / 100.0) == (None, True)
     by_time = RolloutStrategy(steps=STEPS, analysis=Analysis(enabled=False))
     assert forecast(planned(by_time), None).seconds == 5.0
 
@@ -74,8 +77,8 @@ def test_other_gates_want_requests_too() -> None:
     latency = LatencyLimit(0.95, max_seconds=1.0, min_requests=3000)
     gauges = (GaugeLimit(Gauge.FAILURE_RATE, 0.1),)
     assert requests_needed(Analysis(latency=(latency,)), (5000, 10_000)) == (3000, 3000)
-    assert requests_needed(Analysis(gauges=gauges), (10_000,)) == (50,)
-    assert requests_needed(Analysis(margin=0.0001, alpha=0.0001), (5000, 7000)) == (None, None)
+    assert requests_needed(Analysis(gauges=gauges, enabled=False), (10_000,)) == (50,)
+    assert requests_needed(Analysis(margin=0.0001, alpha=0.0001), (5000, 10_000)) == (None, None)
 
 
 def test_the_forecast_asks_for_the_instances_that_the_rollout_asks_for() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from spinyard.core.spec import WEIGHT_ALL, Analysis, Gauge, Kind, RolloutStrategy, ServiceSpec
-from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge
+from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_alone
 from spinyard.core.verdict.evidence import BLOCK_MIN
 from spinyard.errors import Conflict
 from spinyard.ports.store import Transaction
@@ -121,11 +121,19 @@ def requests_needed(analysis: Analysis, weights: tuple[int, ...]) -> tuple[int |
     compared = _until_pass(analysis, [w for w in weights if w < WEIGHT_ALL]) if analysis.enabled else []
     out: list[int | None] = []
     for weight in weights:
-        judged = compared[len(out)] if analysis.enabled and weight < WEIGHT_ALL else 0
+        judged: int | None = 0
+        if analysis.enabled:
+            judged = compared[len(out)] if weight < WEIGHT_ALL else _alone(analysis)
         others = [limit.min_requests for limit in analysis.latency]
         others += [RATE_REQUESTS_MIN for limit in analysis.gauges if limit.gauge is Gauge.FAILURE_RATE]
         out.append(None if judged is None else max([judged, *others]))
     return tuple(out)
+
+
+def _alone(analysis: Analysis) -> int | None:
+    """At full weight, held against an old side of which nothing failed."""
+    _, needs = judge_alone(min(0.999, analysis.margin), Counts(), alpha=analysis.alpha)
+    return needs if needs is not None and needs <= REQUESTS_MAX else None
 
 
 def _until_pass(analysis: Analysis, weights: Sequence[int]) -> list[int | None]:
