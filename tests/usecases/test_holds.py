@@ -8,7 +8,7 @@ import pytest
 from spinyard.core.observed import Held, Seen
 from spinyard.core.plan import Plan
 from spinyard.core.spec import HoldSpec, Kind
-from spinyard.errors import InvalidInput, NotFound
+from spinyard.errors import Conflict, InvalidInput, NotFound
 from spinyard.ports.store import Commit, StoredObject
 from spinyard.spin.hold import HoldDomain
 from spinyard.usecases.explain import Facts, Who, explain
@@ -105,6 +105,21 @@ def test_the_newest_word_about_a_scope_counts(yard: Yard) -> None:
     found = over(yard)
     assert found is not None and (found.why, found.until) == ("two", None)
     assert len(yard.run(lambda tx: holds(tx, None))) == 1
+
+
+def test_one_whose_time_is_over_is_held_anew_at_once(yard: Yard) -> None:
+    first = put(yard, why="one", seconds=5)
+    yard.now += 6
+    assert over(yard) is None
+    request = HoldRequest("", "default", "two", None)
+    second, is_new = yard.run(lambda tx: hold(tx, request, ME, uid=yard.new_uid()))
+    assert (second.row.uid, is_new) == (first.row.uid, True)
+    drive_holds(yard)
+    found = over(yard)
+    assert found is not None and (found.why, found.until) == ("two", None)
+    yard.run(lambda tx: release_hold(tx, "", "default", ME))
+    with pytest.raises(Conflict):
+        put(yard, why="three")
 
 
 def test_it_ends_by_itself_and_says_so(yard: Yard) -> None:

@@ -55,16 +55,17 @@ def hold(tx: Transaction, wanted: HoldRequest, caller: Caller, *, uid: Uid) -> t
     spec = HoldSpec(scope, why, caller.actor, until)
     namespace, name = hold_place(scope, wanted.namespace)
     found = tx.find(Kind.HOLD, namespace, name)
-    if found is not None and (found.row.delete_at is not None or _is_over(found, tx.now)):
+    if found is not None and found.row.delete_at is not None:
         raise being_deleted(ObjectId(Kind.HOLD, namespace, name))
     said = f"{scope} held by {caller.actor}: {why}"
     if found is None:
         new = NewObject(uid, Kind.HOLD, namespace, name, spec, HoldState.ACTIVE, b"{}")
         made = tx.insert(new, actor=caller.actor, why=said)
     else:
+        # Also one whose time is over and that nobody has ended yet: it is this one then.
         made = tx.update(found.row.uid, actor=caller.actor, why=said, reason="HoldChanged", spec=spec)
     _wake(tx, scope, wanted.namespace)
-    return made, found is None
+    return made, found is None or _is_over(found, tx.now)
 
 
 def release_hold(tx: Transaction, scope: str, namespace: str, caller: Caller) -> StoredObject:
