@@ -2,6 +2,8 @@
 
 A claimed member never goes back. Each step of the claim is proved before the next: the probe answers, the files are
 seen with their content, the hook ends well.
+
+The hook runs at least once: after a crash between its answer and the commit of it, it runs again in the same member.
 """
 
 from __future__ import annotations
