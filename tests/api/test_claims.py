@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 BOX = "/v1/namespaces/default/warmpools/box"
 CLAIMS = "/v1/namespaces/default/claims"
+ROUTE = "/v1/namespaces/{namespace}/warmpools/{pool}/claims"
 POOL = {
     "spec": {
         "min": 2,
@@ -163,3 +164,49 @@ async def test_why_a_pool_and_a_claim_are_as_they_are(world: World) -> None:
     await world.call("POST", f"{BOX}/claims", {"name": "a"})
     for path in (BOX, f"{CLAIMS}/a"):
         assert (await world.call("GET", f"{path}/explain")).json["kind"] == "Explanation"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        None,
+        {"name": "b"},
+        {"name": "taken"},
+        {"name": "A b"},
+        {"name": 1},
+        {"ttl": "10m", "env": {"A": "b"}, "labels": {"team": "x"}},
+        {"ttl": -1},
+        {"env": {"1": "x"}},
+        {"what": "ever"},
+        [],
+    ],
+)
+async def test_a_claim_past_the_framework_is_answered_as_one_through_it(world: World, body: Any) -> None:
+    await make_pool(world, 0)
+    assert (await world.call("POST", f"{BOX}/claims", {"name": "taken"})).status == 201
+    direct = await world.call("POST", f"{BOX}/claims", body)
+    if direct.status == 201:
+        await world.call("DELETE", f"{CLAIMS}/{direct.json['metadata']['name']}")
+        world.drive("terminated", finished=True)
+        await world.call("POST", f"{BOX}/claims", {"name": "taken"})
+    other = {"Content_Type": "application/json; charset=utf-8"}
+    around = await world.call("POST", f"{BOX}/claims", body, **other)
+    assert direct.status == around.status
+    assert _alike(direct.json) == _alike(around.json)
+    metrics = (await world.call("GET", "/metrics")).text
+    assert f'route="{ROUTE}",status="{direct.status}"' in metrics
+
+
+def _alike(answer: dict[str, Any]) -> dict[str, Any]:
+    """Without what differs from one claim to the next."""
+    if "metadata" not in answer:
+        return answer
+    own = answer["metadata"]["name"]
+    text = msgspec.json.encode(
+        {k: v for k, v in answer.items() if k != "status"} | {"state": answer["status"]["state"]}
+    )
+    named = msgspec.json.decode(text.replace(own.encode(), b"NAME"))
+    named["metadata"] = {k: v for k, v in named["metadata"].items() if k in ("name", "namespace", "labels")}
+    named["spec"] = {k: v for k, v in named["spec"].items() if k != "expiresAt"}
+    return named

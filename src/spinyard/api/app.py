@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from spinyard.api.apply import add_apply_route
 from spinyard.api.calls import Calls
-from spinyard.api.claims import add_claim_routes
+from spinyard.api.claims import POOL, add_claim_routes
 from spinyard.api.deps import ApiDeps
+from spinyard.api.direct import DirectClaims
 from spinyard.api.documented import components
 from spinyard.api.events import add_event_routes
 from spinyard.api.guard import Guard
@@ -43,7 +44,7 @@ def create_app(deps: ApiDeps) -> FastAPI:
     watches = Watches(calls, streams)
     router = APIRouter()
     # Routes are tried in this order, and claims come by the hundred in a second.
-    add_claim_routes(router, calls)
+    claims = add_claim_routes(router, calls)
     add_object_routes(router, calls, watches)
     add_rollout_routes(router, calls)
     add_hold_routes(router, calls)
@@ -55,6 +56,7 @@ def create_app(deps: ApiDeps) -> FastAPI:
     add_metrics_route(router, calls, registry, streams)
     app.include_router(router)
     add_handlers(app)
+    app.add_middleware(DirectClaims, claim=claims.create, route=f"{POOL}/claims")
     app.add_middleware(Guard, token=deps.token, clock=deps.clock, limits=deps.limits, hosts=deps.hosts)
     app.add_middleware(HttpFigures, registry=registry, clock=deps.clock)
     app.state.streams = streams

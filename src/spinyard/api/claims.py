@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,7 +13,7 @@ from starlette.responses import Response
 
 from spinyard.api.calls import Calls
 from spinyard.api.documented import ClaimBody, RenewBody, answers
-from spinyard.api.objects import Name, Wait, answer_changed, done_with
+from spinyard.api.objects import NAME_PATTERN, Name, Wait, answer_changed, done_with
 from spinyard.api.parse import invalid_manifest
 from spinyard.api.render import respond_json, stats_json
 from spinyard.core.ids import child_name
@@ -27,14 +29,17 @@ from spinyard.usecases.views import is_settled
 
 POOL = "/v1/namespaces/{namespace}/warmpools/{pool}"
 CLAIM = "/v1/namespaces/{namespace}/claims/{name}"
+NAME = re.compile(NAME_PATTERN)
+REMEMBERED_CHARACTERS_MAX = 2_000
 
 
-def add_claim_routes(router: APIRouter, calls: Calls) -> None:
+def add_claim_routes(router: APIRouter, calls: Calls) -> ClaimRoutes:
     routes = ClaimRoutes(calls)
     made, changed = answers(404, 409, ok=(200, 201)), answers(404, 409, 412)
     router.post(f"{POOL}/claims", responses=made, status_code=201, operation_id="claim", tags=["claims"])(routes.create)
     router.post(f"{CLAIM}/renew", responses=changed, operation_id="renewClaim", tags=["claims"])(routes.renew)
     router.get(f"{POOL}/stats", responses=answers(404), operation_id="poolStats", tags=["warmpools"])(routes.stats)
+    return routes
 
 
 class ClaimRoutes:
@@ -75,8 +80,22 @@ class ClaimRoutes:
 
 def parse_claim(body: ClaimBody, namespace: str, pool: str, name: str) -> NewClaim:
     """Raises InvalidInput (invalid_manifest), with paths of the body."""
+    name = body.name or name
+    rest = body.model_dump_json(exclude={"name"})
+    if len(rest) > REMEMBERED_CHARACTERS_MAX or not NAME.fullmatch(name):
+        return _parse_claim(body, namespace, pool, name)
+    return replace(_parse_alike(rest, namespace, pool), name=name)
+
+
+@lru_cache(maxsize=256)
+def _parse_alike(rest: str, namespace: str, pool: str) -> NewClaim:
+    """Claims that differ only in their names are the rule, and a good name changes nothing else of them."""
+    return _parse_claim(ClaimBody.model_validate_json(rest), namespace, pool, "claim")
+
+
+def _parse_claim(body: ClaimBody, namespace: str, pool: str, name: str) -> NewClaim:
     spec: dict[str, Any] = {"pool": pool, **body.model_dump(exclude_none=True, include=_SPEC_FIELDS)}
-    metadata = {"namespace": namespace, "name": body.name or name, "labels": body.labels}
+    metadata = {"namespace": namespace, "name": name, "labels": body.labels}
     manifests, problems = from_json(
         {"apiVersion": "spinyard.dev/v1", "kind": "Claim", "metadata": metadata, "spec": spec}, "request"
     )
