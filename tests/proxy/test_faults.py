@@ -169,7 +169,7 @@ async def test_a_restarted_control_plane_costs_no_request_and_sends_nothing_twic
         (ResourceKey("s/route"), ROUTE),
         (ResourceKey("a/endpoint"), EndpointWant(cluster="s", address="127.0.0.1", port=port)),
     ]
-    before = await world.provider.admin.counters("cluster_manager.cluster_|listener_manager.lds.update_success")
+    before = await world.counters("cluster_manager.cluster_|listener_manager.lds.update_success")
     await world.provider.stop()
     assert [await world.get() for _ in range(20)] == [(200, "a")] * 20
     world.provider = world.new_provider()
@@ -179,7 +179,7 @@ async def test_a_restarted_control_plane_costs_no_request_and_sends_nothing_twic
     assert took < 1.5
     await world.acknowledged("s/route")
     await world.acknowledged("a/endpoint")
-    after = await world.provider.admin.counters("cluster_manager.cluster_|listener_manager.lds.update_success")
+    after = await world.counters("cluster_manager.cluster_|listener_manager.lds.update_success")
     assert after["cluster_manager.cluster_added"] == before["cluster_manager.cluster_added"]
     assert after["cluster_manager.cluster_modified"] == before["cluster_manager.cluster_modified"]
 

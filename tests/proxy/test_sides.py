@@ -214,7 +214,7 @@ _COUNTERS = "cluster_manager.cluster_(added|modified|removed)|rds.gateway.(confi
 
 async def _pushes(world: World) -> dict[str, int]:
     """Without what the control plane's own connection and the health checks count."""
-    return await world.provider.admin.counters(f"^({_COUNTERS})|cluster.s/.*update_success|rds.gateway.config_reload$")
+    return await world.counters(f"^({_COUNTERS})|cluster.s/.*update_success|rds.gateway.config_reload$")
 
 
 async def test_another_weight_is_one_update_of_the_routes_and_nothing_else(world: World) -> None:
@@ -248,7 +248,7 @@ async def test_a_split_comes_and_goes_and_leaves_no_cluster(world: World) -> Non
         await world.removed("new/endpoint")
 
         async def is_gone() -> bool:
-            return not await world.provider.admin.counters("^cluster.s/new.upstream_rq_active$")
+            return not await world.counters("^cluster.s/new.upstream_rq_active$")
 
         await until(is_gone, "the cluster of the new side is gone")
         assert {await ask(world) for _ in range(10)} == {"old"}
@@ -265,7 +265,7 @@ async def test_a_removed_route_takes_both_its_clusters_along(world: World) -> No
     await world.removed("new/endpoint")
 
     async def are_gone() -> bool:
-        return not await world.provider.admin.counters("^cluster.s/.*upstream_rq_active$")
+        return not await world.counters("^cluster.s/.*upstream_rq_active$")
 
     await until(are_gone, "both clusters are gone")
 

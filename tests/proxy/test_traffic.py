@@ -75,7 +75,7 @@ async def test_each_answer_of_an_instance_counts_once_and_those_of_5xx_as_failur
 async def test_a_request_that_was_repeated_counts_once_by_its_last_answer(world: World) -> None:
     await one(world)
     assert await ask(world, "/drop?n=2&k={}", 5) == {200: 5}
-    retries = await world.provider.admin.counters("^cluster.ns/s_1.upstream_rq_(retry|total)$")
+    retries = await world.counters("^cluster.ns/s_1.upstream_rq_(retry|total)$")
     assert retries == {"cluster.ns/s_1.upstream_rq_retry": 10, "cluster.ns/s_1.upstream_rq_total": 15}
     seen = await counted(world)
     assert (seen.requests, seen.failures, took(seen)) == (5, 0, 5)

@@ -100,6 +100,17 @@ class World:
             process.wait()
         shutil.rmtree(self.home)
 
+    async def counters(self, pattern: str) -> dict[str, int]:
+        """Envoy's counters and gauges whose name matches the regular expression, as they stand."""
+        query = {"format": "json", "filter": pattern}
+        connector = aiohttp.UnixConnector(str(self.home / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://envoy/stats", params=query) as answer,
+        ):
+            stats = (await answer.json(content_type=None)).get("stats", [])
+        return {entry["name"]: int(entry["value"]) for entry in stats if isinstance(entry.get("value"), int)}
+
     def envoy_log(self) -> str:
         return (self.home / "envoy.log").read_text()
 

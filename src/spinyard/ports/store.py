@@ -304,11 +304,6 @@ class Store(Protocol):
         """*read*. (key, wanted, created_at) of what open_resources lists: the sweep compares all of them."""
         ...
 
-    def resources_changed(self, *, provider: str, since_commit_seq: int) -> tuple[Sequence[Resource], int]:
-        """*read*. Ledger rows of the provider written after that commit_seq (closed ones too), and the newest
-        commit_seq."""
-        ...
-
     # -- use cases ---------------------------------------------------------------------------------------------------
 
     def transact(self, work: Callable[[Transaction], T], *, now: float) -> T:

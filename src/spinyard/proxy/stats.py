@@ -100,12 +100,6 @@ class Admin:
             self._last = Reading(now, clusters, MappingProxyType(parse_clusters(body)))
             return self._last
 
-    async def counters(self, pattern: str) -> dict[str, int]:
-        """Counters and gauges whose name matches the regular expression, as they stand. Raises AdminUnavailable."""
-        body = await self._get("/stats", {"format": "json", "filter": pattern})
-        stats = msgspec.json.decode(body).get("stats", [])
-        return {entry["name"]: int(entry["value"]) for entry in stats if isinstance(entry.get("value"), int)}
-
     async def is_ready(self) -> bool:
         """Envoy says LIVE: it has its first configuration. Raises AdminUnavailable when it says nothing."""
         return (await self._get("/server_info", {})).find(b'"state": "LIVE"') >= 0

@@ -154,10 +154,6 @@ class SqlStore:
         with self._sessions.read() as connection:
             return views.open_keys(connection, self._views, provider, after, limit)
 
-    def resources_changed(self, *, provider: str, since_commit_seq: int) -> tuple[Sequence[Resource], int]:
-        with self._sessions.read() as connection:
-            return views.resources_changed(connection, self._views, provider, since_commit_seq)
-
     # -- use cases -----------------------------------------------------------------------------------------------------
 
     def transact(self, work: Callable[[Transaction], T], *, now: float) -> T:

@@ -57,10 +57,6 @@ class ViewStatements:
             f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE closed_at IS NULL AND key > :after "
             "AND provider = :provider ORDER BY key LIMIT :limit"
         )
-        self.changed = Sql(
-            f"SELECT {RESOURCE_COLUMNS} FROM resources WHERE provider = :provider AND commit_seq > :since "
-            "ORDER BY commit_seq, key"
-        )
         self.open_keys = Sql(
             "SELECT key, wanted, created_at FROM resources WHERE closed_at IS NULL AND provider = :provider "
             "AND key > :after ORDER BY key LIMIT :limit"
@@ -133,12 +129,6 @@ def open_keys(
 ) -> list[tuple[ResourceKey, bool, float]]:
     records = connection.execute(sql.open_keys, {"provider": provider, "after": after, "limit": limit}).all()
     return [(key, wanted == 1, created_at) for key, wanted, created_at in records]
-
-
-def resources_changed(connection: Link, sql: ViewStatements, provider: str, since: int) -> tuple[list[Resource], int]:
-    newest: int = connection.execute(sql.sequence).one()[0]
-    records = connection.execute(sql.changed, {"provider": provider, "since": since}).all()
-    return [resource_from(record) for record in records], newest
 
 
 def events(
