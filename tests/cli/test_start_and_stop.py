@@ -19,10 +19,23 @@ import pytest
 
 from spinyard.cli import start
 from spinyard.cli.keeper_link import KeeperLink
+from spinyard.cli.settings_file import make_home
 from spinyard.cli.start import process_exists
+from spinyard.settings import Settings
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+STARTING_KEEPER = """
+import sys, time
+from spinyard.keeper import __main__ as keeper
+lock = keeper._lock(sys.argv[1])
+print("it has the lock", flush=True)
+time.sleep(1)
+keeper._lock = lambda home: lock
+keeper.main(["--home", sys.argv[1], "--detach"])
+"""
 
 
 def standin_argv(home: Path) -> list[str]:
@@ -130,6 +143,19 @@ def test_down_stops_the_server_also_when_the_keeper_was_killed(run: Run, home: P
     until(lambda: not process_exists(keeper))
     assert run("down").code == 0
     assert not process_exists(server)
+
+
+def test_a_keeper_that_somebody_else_is_just_starting_is_waited_for(home: Path) -> None:
+    settings = Settings(home=home)
+    make_home(home)
+    other = subprocess.Popen([sys.executable, "-c", STARTING_KEEPER, str(home)], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"it has the lock\n"
+        assert start.ensure_keeper(settings) is False
+        assert keeper_pid(home)
+        start.stop_keeper(KeeperLink(settings.keeper_socket), instances=False)
+    finally:
+        other.wait()
 
 
 def test_what_has_ended_is_gone_even_when_nobody_reaps_it() -> None:

@@ -402,6 +402,17 @@ async def test_a_keeper_that_somebody_else_just_started_is_waited_for(home: Path
             server.close()
 
 
+async def test_a_start_of_a_keeper_ends_with_its_command_whoever_holds_its_output(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = home / "python"
+    program.write_text("#!/bin/sh\nsleep 2 &\nexit 0\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(client.sys, "executable", str(program))
+    monkeypatch.setattr(client, "KEEPER_START_SECONDS", 1.0)
+    await client.starter(home)()
+
+
 async def test_a_stopped_keeper_is_unknown_never_absent(
     provider: ProcessProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from spinyard.settings import Settings
 SERVER = "server"
 ENVOY = "envoy"
 KEEPER_SECONDS = 15.0
+KEEPER_EXIT_TAKEN = 8
 SERVER_SECONDS = 45.0
 RESTARTS_MAX = 3
 """of a server that never answered: more tries would end the same way"""
@@ -149,8 +150,9 @@ def ensure_keeper(settings: Settings) -> bool:
             timeout=KEEPER_SECONDS,
             check=False,
         )
-    if done.returncode == 0 and _until(link.is_alive, KEEPER_SECONDS):
-        return True
+    # Taken: somebody else, a starting server perhaps, was faster, and it may not listen yet.
+    if done.returncode in (0, KEEPER_EXIT_TAKEN) and _until(link.is_alive, KEEPER_SECONDS):
+        return done.returncode == 0
     raise SystemFailure(
         f"the keeper did not start (exit code {done.returncode})",
         code="keeper_start_failed",

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -215,14 +216,19 @@ def starter(home: Path) -> Callable[[], Awaitable[None]]:
         # The caller may be supervised itself: its token must not become the keeper's.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SPINYARD_")}
         command = (sys.executable, "-m", "spinyard.keeper", "--home", str(home), "--detach")
-        process = await asyncio.create_subprocess_exec(
-            *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            _, said = await asyncio.wait_for(process.communicate(), KEEPER_START_SECONDS)
-        except TimeoutError as failed:
-            process.kill()
-            raise KeeperUnreachable(f"a keeper for {home} did not start in {KEEPER_START_SECONDS:g} s") from failed
+        # To a file: of a pipe the end is seen only when nothing that was forked meanwhile holds it any more.
+        with tempfile.TemporaryFile() as output:
+            process = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stderr=output
+            )
+            try:
+                await asyncio.wait_for(process.wait(), KEEPER_START_SECONDS)
+            except TimeoutError as failed:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                raise KeeperUnreachable(f"a keeper for {home} did not start in {KEEPER_START_SECONDS:g} s") from failed
+            output.seek(0)
+            said = output.read()
         if process.returncode not in (0, KEEPER_EXIT_TAKEN):
             text = said.decode(errors="replace").strip()
             raise KeeperUnreachable(f"the keeper could not be started (exit code {process.returncode}): {text}")
