@@ -165,6 +165,9 @@ def go_on(
     wait = min(0.02 * 1.5 ** min(attempts, 12), 1.0)
     if late:
         wait = backoff_seconds(min(attempts, 8), s.row.uid, first=1.0)
+    if not actions:
+        # All that is waited for is absent: the second look is due when it can tell, whoever makes it.
+        wait = min(wait, 0.05 + max(resource.gone_after_seconds for resource in s.row.resources))
     if failure is not None:
         actions = ()
         wait = max(failure.retry_after_seconds or 0.0, backoff_seconds(min(attempts, 8), s.row.uid))

@@ -61,6 +61,13 @@ class Final:
         digests = {child.digest for child in right}
         if sort == "serve" and digests - {spec.template_digest}:
             out.append(f"{name} has instances of other templates: {digests}")
+        if (
+            sort not in ("serve", "given up")
+            and spec.replicas
+            and f'"given_up":"{spec.template_digest}"' not in facts.status
+        ):
+            # Beside an older version that serves: it goes on trying until it gives the new one up.
+            out += [f"{name} still tries its new template: {facts.why}"] if right else []
         if any(self._sim.users.sorts[digest] != "serve" for digest in digests):
             out.append(f"{name} serves what cannot serve")
         if any(child.created_at < spec.restarted_at for child in right) and not self._sim.jumped:

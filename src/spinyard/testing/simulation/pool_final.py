@@ -61,6 +61,9 @@ class PoolFinal:
         right = [child for child in children if child.state in (up, "ready", "serving") and not child.deleting]
         if facts.state != "ready" or len(children) != 1 or len(right) != 1:
             return [f"{name} is {facts.state} with {[child.state for child in children]}: {facts.why}"]
+        program = self._sim.world.things.get(f"{right[0].uid}/process")
+        if program is None or not program.running(self._sim.steady.now()):
+            return [f"{name} is ready, and the program of its member has ended"]
         entry = self._sim.proxy.entries.get(f"{right[0].uid}/endpoint")  # type: ignore[call-overload]
         if spec.host and (
             entry is None or entry.want.state is not EndpointState.ACTIVE or entry.want.host != spec.host
