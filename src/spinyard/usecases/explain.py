@@ -61,10 +61,16 @@ class Facts:
 def explain(facts: Facts) -> Explanation:
     if facts.found.stored.row.kind is Kind.ROLLOUT:
         return _explain_rollout(facts)
+    error_class, message = _trouble(facts)
     if facts.found.stored.reason in explain_gate.REASONS and not facts.found.is_finished:
         cause, next_step = explain_gate.explained(facts.found.stored)
+        if error_class is not None and facts.found.stored.reason != explain_gate.HELD:
+            # What fails comes first; that no more is started is because of that.
+            who, advice = _ADVICE.get(error_class, _ADVICE[ErrorClass.INTERNAL])
+            return _explanation(
+                facts, f"{error_class}: {_first_line(message) or cause}", who, f"{advice} {next_step}", message
+            )
         return _explanation(facts, cause, Who.USER, next_step, "")
-    error_class, message = _trouble(facts)
     if error_class is not None:
         who, next_step = _ADVICE.get(error_class, _ADVICE[ErrorClass.INTERNAL])
         if facts.found.stored.row.kind is Kind.CLAIM:
