@@ -241,6 +241,7 @@ class _Connection:
         self._reader = reader
         self._writer = writer
         self._waiting: dict[int, asyncio.Future[Json]] = {}
+        self._unsent: list[bytes] = []
         self._events: asyncio.Queue[Json | None] = asyncio.Queue()
         self._ended = asyncio.Event()
         self.broken = False
@@ -253,12 +254,23 @@ class _Connection:
         try:
             if self.broken:
                 raise KeeperUnreachable("the connection to the keeper broke")
-            self._writer.write(json.dumps(message).encode() + b"\n")
+            self._send(json.dumps(message).encode() + b"\n")
             answer = await future
         finally:
             self._waiting.pop(request_id, None)
         raise_refused(answer)
         return answer
+
+    def _send(self, line: bytes) -> None:
+        """What is asked in one moment is one write."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(line)
+
+    def _flush(self) -> None:
+        lines, self._unsent = self._unsent, []
+        if not self.broken:
+            self._writer.write(b"".join(lines))
 
     async def next_event(self) -> Json:
         event = await self._events.get()

@@ -14,6 +14,8 @@ from spinyard.errors import ErrorClass, ProviderFailure
 MARKED_MAX = 64
 """files looked at in a directory; more are the program's own and nobody asks for them"""
 BYTES_MAX = 1 << 20
+AT_ONCE_BYTES_MAX = 64 << 10
+"""read where it is asked for: to hand so little to a thread costs more than to read it"""
 CLAIM = "claim"
 
 
@@ -32,11 +34,29 @@ def facts(path: str) -> DirectoryFacts:
     """Of a claim directory also its files, with the marks of their content."""
     if not path.rstrip("/").endswith(CLAIM):
         return DirectoryFacts(path=path)
-    marks = []
-    for entry in sorted(Path(path).iterdir())[:MARKED_MAX]:
-        if entry.is_file() and not entry.is_symlink() and entry.stat().st_size <= BYTES_MAX:
-            marks.append((entry.name, content_mark(entry.read_text(errors="replace"))))
-    return DirectoryFacts(path=path, files=tuple(marks))
+    return DirectoryFacts(path=path, files=tuple(_mark(entry) for entry, _ in _marked(path)))
+
+
+def facts_at_once(path: str) -> DirectoryFacts | None:
+    """The same; None when there is too much to read for who must not stand still."""
+    if not path.rstrip("/").endswith(CLAIM):
+        return DirectoryFacts(path=path)
+    found = _marked(path)
+    if sum(size for _, size in found) > AT_ONCE_BYTES_MAX:
+        return None
+    return DirectoryFacts(path=path, files=tuple(_mark(entry) for entry, _ in found))
+
+
+def _marked(path: str) -> list[tuple[os.DirEntry[str], int]]:
+    """The files that are looked at, and their sizes."""
+    with os.scandir(path) as entries:
+        first = sorted(entries, key=lambda entry: entry.name)[:MARKED_MAX]
+    sized = [(entry, entry.stat().st_size) for entry in first if entry.is_file(follow_symlinks=False)]
+    return [(entry, size) for entry, size in sized if size <= BYTES_MAX]
+
+
+def _mark(entry: os.DirEntry[str]) -> tuple[str, str]:
+    return entry.name, content_mark(Path(entry.path).read_text(errors="replace"))
 
 
 def failure(directory: str, name: str, cause: OSError) -> ProviderFailure:

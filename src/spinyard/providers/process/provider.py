@@ -94,7 +94,11 @@ class ProcessProvider:
         try:
             if translate.is_directory(key):
                 found = (await self.keeper.call("dirs", key=key))["dirs"]
-                return Present(await asyncio.to_thread(files.facts, found[0]["path"])) if found else Absent()
+                if not found:
+                    return Absent()
+                path: str = found[0]["path"]
+                facts = files.facts_at_once(path)
+                return Present(await asyncio.to_thread(files.facts, path) if facts is None else facts)
             instance = (await self.keeper.call("observe", key=key))["instance"]
             return Absent() if instance is None else Present(translate.process_facts(instance))
         except KEEPER_FAILURES as failed:
