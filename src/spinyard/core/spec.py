@@ -418,8 +418,8 @@ class SpinSpec:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """Of a template, or on a member of `pool`: then `command` is run there, with `env`, and `env` and `files` are what a
-    claim brings. `pool_uid` is not the user's."""
+    """Of a template, or on a member of `pool`: then `command` is run there, with `env`, and `env` and `files` are what
+    a claim brings. `pool_uid` is not the user's."""
 
     owner: str = ""
     template_digest: Digest = Digest("")

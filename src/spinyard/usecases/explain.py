@@ -10,6 +10,7 @@ from spinyard.core.observed import ChildFailure
 from spinyard.core.spec import Kind
 from spinyard.errors import ErrorClass
 from spinyard.ports.store import StoredEvent
+from spinyard.spin.gate import HELD
 from spinyard.usecases import explain_gate, explain_rollout
 from spinyard.usecases.views import ObjectView, conditions
 
@@ -64,7 +65,7 @@ def explain(facts: Facts) -> Explanation:
     error_class, message = _trouble(facts)
     if facts.found.stored.reason in explain_gate.REASONS and not facts.found.is_finished:
         cause, next_step = explain_gate.explained(facts.found.stored)
-        if error_class is not None and facts.found.stored.reason != explain_gate.HELD:
+        if error_class is not None and facts.found.stored.reason != HELD:
             # What fails comes first; that no more is started is because of that.
             who, advice = _ADVICE.get(error_class, _ADVICE[ErrorClass.INTERNAL])
             return _explanation(
