@@ -139,8 +139,9 @@ def looking(
     children: tuple[ChildChange, ...],
     events: tuple[EventDraft, ...],
 ) -> Plan:
-    state = JobState(s.row.state)
-    return s.plan(state, why, reason, s.status, wake_in=wake_in, children=children, events=events)
+    # Words alone are no change that would be written; and who reads the Job wants to know what it waits for.
+    status = msgspec.structs.replace(s.status, looks_for=f"{reason} after {s.status.attempt}")
+    return s.plan(JobState(s.row.state), why, reason, status, wake_in=wake_in, children=children, events=events)
 
 
 def failed(s: JobSnapshot, why: str, error_class: str) -> Plan:

@@ -48,6 +48,8 @@ class JobStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     last_error_class: str = ""
     finished_at: float = 0.0
     conditions: tuple[Condition, ...] = ()
+    looks_for: str = ""
+    """how it comes to a member of its pool (Binding, Cold or Waiting), and after which attempt"""
 
 
 _DECODER = msgspec.json.Decoder(JobStatus)
