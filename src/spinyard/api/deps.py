@@ -126,6 +126,8 @@ class ApiDeps:
     orphans: Callable[[], Awaitable[Sequence[Stray]]]
     sweep: Callable[[bool], Awaitable[Sequence[Swept]]]
     info: Callable[[], Mapping[str, object]]
+    waiting: Callable[[int], None] = lambda count: None
+    """told how many changes wait to be written, when one more does"""
     ready: Callable[[], str] = str
     figures: Callable[[], Sequence[Figure]] = tuple
     preflight: tuple[Preflight, ...] = ()

@@ -23,10 +23,12 @@ class Together:
         self._deps = deps
         self._queue: list[tuple[Work, asyncio.Future[Any]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._in_hand = 0
 
     async def change(self, work: Work) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._queue.append((work, future))
+        self._deps.waiting(len(self._queue) + self._in_hand)
         if self._writing is None:
             # A task of its own: who asked first may leave before all is written.
             self._writing = asyncio.create_task(self._write_all())
@@ -36,7 +38,9 @@ class Together:
         try:
             while self._queue:
                 batch, self._queue = self._queue[:TOGETHER_MAX], self._queue[TOGETHER_MAX:]
+                self._in_hand = len(batch)
                 results = await self._write([work for work, _ in batch])
+                self._in_hand = 0
                 for (_, future), result in zip(batch, results, strict=True):
                     if future.done():
                         continue

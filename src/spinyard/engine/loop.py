@@ -11,6 +11,7 @@ import structlog
 from spinyard.core.ids import Uid, owner_of
 from spinyard.core.row import ObjectRow
 from spinyard.engine.bell import Bell
+from spinyard.engine.callers import PAUSE_SECONDS, ROWS, Callers
 from spinyard.engine.committer import Committer
 from spinyard.engine.context import Context
 from spinyard.engine.heartbeat import beat_forever
@@ -38,6 +39,7 @@ class Engine:
         self._committer = Committer(context)
         self._reconciler = Reconciler(context, self._committer, self.hint)
         self.sweep = Sweep(context)
+        self.callers = Callers()
         self._hinted: set[Uid] = set()
         self._hint_came = asyncio.Event()
         self._told: dict[Uid, str] = {}
@@ -76,6 +78,10 @@ class Engine:
             self._hinted.add(uid)
             self._hint_came.set()
 
+    def callers_wait(self, count: int) -> None:
+        """So many changes of callers wait to be written."""
+        self.callers.waiting(count, self._context.clock.monotonic())
+
     @property
     def in_flight(self) -> int:
         return len(self._reconciler.flights)
@@ -100,7 +106,10 @@ class Engine:
             if room > 0:
                 due = await context.read(lambda: context.store.next_due(now=context.clock.now()))
                 wait = wait if due is None else min(wait, due - context.clock.now())
-                if wait <= 0:
+                if wait <= 0 and self.callers.come_first(context.clock.monotonic()):
+                    claimed = await self._claim(min(room, ROWS))
+                    await context.clock.sleep(PAUSE_SECONDS)
+                elif wait <= 0:
                     claimed = await self._claim(min(room, context.settings.batch_max))
             if not claimed:
                 await self._due.wait(max(wait, SHORTEST_WAIT_SECONDS))

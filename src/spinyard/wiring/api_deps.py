@@ -85,6 +85,7 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
         run_read=parts.threads.read,
         token=Token(settings.token_file),
         hint=engine.hint,
+        waiting=engine.callers_wait,
         notifier=notifier,
         log_dir=lambda uid: parts.process.log_directory(uid),
         execute=execute,
