@@ -58,3 +58,23 @@ async def test_a_released_claim_gets_nothing_and_its_name_can_be_claimed_again(w
     assert (await world.get(host="c1.box.localhost"))[0] == 503
     await claim(world, "b/endpoint", claimed(b, "c1.box.localhost"))
     assert await world.get(host="c1.box.localhost") == (200, "b")
+
+
+async def test_who_drains_or_is_not_ready_leaves_its_name_to_the_next_one_until_it_is_back(world: World) -> None:
+    a, b = await world.start_backend("a"), await world.start_backend("b")
+    await world.route("p/route", POOL)
+    host = "c1.box.localhost"
+    await claim(world, "a/endpoint", claimed(a, host))
+    for state in (EndpointState.UNHEALTHY, EndpointState.DRAINING):
+        await world.provider.ensure(ResourceKey("a/endpoint"), claimed(a, host, state))
+        await until(lambda: _answer(world, host, 503), "nobody has the name")
+        await claim(world, "b/endpoint", claimed(b, host))
+        assert await world.get(host=host) == (200, "b")
+        await world.provider.ensure(ResourceKey("b/endpoint"), claimed(b, host, EndpointState.UNHEALTHY))
+        await until(lambda: _answer(world, host, 503), "nobody has the name again")
+        await claim(world, "a/endpoint", claimed(a, host))
+        assert await world.get(host=host) == (200, "a")
+
+
+async def _answer(world: World, host: str, status: int) -> bool:
+    return (await world.get(host=host))[0] == status

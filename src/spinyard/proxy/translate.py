@@ -63,8 +63,10 @@ def cluster(want: RouteWant) -> Dict:
     if check is not None:
         result["health_checks"] = [check]
     if want.by_host:
-        # A name that no endpoint has gets nothing, not somebody else's instance.
-        result["lb_subset_config"] = {"fallback_policy": "NO_FALLBACK", "subset_selectors": [{"keys": [HOST_KEY]}]}
+        # A name that no endpoint has gets nothing, not somebody else's instance. That a name has one endpoint at most
+        # makes one more among hundreds a third cheaper in each of Envoy's threads.
+        selector = {"keys": [HOST_KEY], "single_host_per_subset": True}
+        result["lb_subset_config"] = {"fallback_policy": "NO_FALLBACK", "subset_selectors": [selector]}
     return result
 
 
@@ -179,7 +181,9 @@ def lb_endpoint(want: EndpointWant) -> Dict:
     if want.host:
         # The only one under its name: out of the balancing there is nobody to take over, so it is not checked.
         endpoint.setdefault("health_check_config", {})["disable_active_health_check"] = True
-        result["metadata"] = {"filter_metadata": {SUBSET_NAMESPACE: {HOST_KEY: want.host.lower()}}}
+        if want.state == EndpointState.ACTIVE:
+            # Who gets no requests leaves the name to the next one.
+            result["metadata"] = {"filter_metadata": {SUBSET_NAMESPACE: {HOST_KEY: want.host.lower()}}}
     return result
 
 
