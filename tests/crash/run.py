@@ -4,7 +4,8 @@ what is left. `python -m tests.crash.run --times 20 [--only PLACE,PLACE] [--seed
 A run is one home and one scenario with GROUP places in it, dealt by the seed, each at a random passing: one start of a
 home is dear, one more kill in it is not. In one round of COLD_EACH, and in all accidents, the keeper executes the
 server as it does for a user; in the others a warm one is forked (tests/crash/warm.py): they cost a third.
-`--only` with the line that a failed run prints repeats that run.
+`--only` with the line that a failed run prints repeats that run: what begins with `rollouts/` has the scenario of pools
+and rollouts, which is dealt only the places that the first scenario does not pass.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 
 from tests.crash.accidents import VICTIMS, Accidents
 from tests.crash.scenario import Findings, Scenario
+from tests.crash.scenario_rollouts import RolloutScenario
 from tests.crash.warm import WarmHouse
 from tests.e2e.house import House
 
@@ -33,6 +35,7 @@ START_UP = ("store:", "epoch:", "proxy:", "catch_up:", "supervise:", "ready:")
 RAISABLE = ("claim:", "release:", "wake:", "commit:", "ensure:", "remove:", "sweep:")
 """where the engine lives with a failure too; elsewhere it is told to whoever asked, or the start has failed"""
 RAISES_GROUP = 12
+SCENARIOS: dict[str, type[Scenario]] = {"": Scenario, "rollouts/": RolloutScenario}
 NOT_ALWAYS = ("extend:",)
 """passed only when a heartbeat falls into the scenario: not asked for"""
 
@@ -53,12 +56,17 @@ class Run:
     entries: tuple[str, ...]
     accident_seed: int | None = None
     cold: bool = True
+    scenario: str = ""
     found: Findings = field(default_factory=Findings)
     error: str = ""
 
     @property
     def label(self) -> str:
-        return ",".join(self.entries) if self.accident_seed is None else f"accidents, seed {self.accident_seed}"
+        return self.scenario + self.point if self.accident_seed is None else f"accidents, seed {self.accident_seed}"
+
+    @property
+    def point(self) -> str:
+        return ",".join(self.entries)
 
     @property
     def missed(self) -> list[str]:
@@ -79,7 +87,7 @@ def perform(run: Run) -> Run:
     tried = len(run.entries) + 1
     while not run.error and (missed := run.missed) and len(missed) < tried:
         tried = len(missed)
-        again = _perform(Run(tuple(missed), cold=run.cold))
+        again = _perform(Run(tuple(missed), cold=run.cold, scenario=run.scenario))
         run.error = again.error
         run.found.fired += again.found.fired
         run.found.leaked += again.found.leaked
@@ -94,7 +102,7 @@ def _perform(run: Run) -> Run:
     house = House() if run.cold else WarmHouse()
     try:
         if run.accident_seed is None:
-            run.found = Scenario(house, ",".join(run.entries)).play()
+            run.found = SCENARIOS[run.scenario](house, run.point).play()
         else:
             run.found = Scenario(house, accidents=Accidents(house, run.accident_seed)).play()
     except Exception as error:  # noqa: BLE001  the table names it; the other runs go on
@@ -107,16 +115,42 @@ def _perform(run: Run) -> Run:
     return run
 
 
-def list_places() -> Counter[str]:
-    """Every place that one run passes, and how often."""
+def list_places(scenario: str = "") -> Counter[str]:
+    """Every place that one run of that scenario passes, and how often."""
     house = House()
     try:
-        found = Scenario(house, "list").play()
+        found = SCENARIOS[scenario](house, "list").play()
         assert not found.leaked and not found.doubled, f"without any kill: {found}"
         places = Counter((house.home / "run" / "failpoints.seen").read_text().splitlines())
     finally:
         house.close()
     return Counter({place: n for place, n in places.items() if not place.startswith(NOT_ALWAYS)})
+
+
+def list_all() -> dict[str, Counter[str]]:
+    """By scenario: each place belongs to the first that passes it."""
+    out: dict[str, Counter[str]] = {}
+    for scenario in SCENARIOS:
+        known = {place for places in out.values() for place in places}
+        passed = list_places(scenario)
+        out[scenario] = Counter({place: n for place, n in passed.items() if place not in known})
+    return out
+
+
+def deal(scenario: str, places: Counter[str], times: int, chance: random.Random, *, all_cold: bool) -> list[Run]:
+    runs = []
+    for number in range(times):
+        cold = all_cold or number % COLD_EACH == 0
+        groups = groups_of(at_random(places, chance), GROUP_COLD if cold else GROUP)
+        runs += [Run(group, cold=cold, scenario=scenario) for group in groups]
+    failing = [place for place in at_random(places, chance) if place.startswith(RAISABLE)]
+    raising = groups_of([f"{place}=raise" for place in failing], RAISES_GROUP)
+    return runs + [Run(group, cold=all_cold, scenario=scenario) for group in raising]
+
+
+def only(text: str, *, cold: bool) -> Run:
+    scenario = next(name for name in reversed(SCENARIOS) if text.startswith(name))
+    return Run(tuple(text.removeprefix(scenario).split(",")), cold=cold, scenario=scenario)
 
 
 def groups_of(entries: Sequence[str], size: int) -> list[tuple[str, ...]]:
@@ -184,22 +218,19 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="only list the places, with how often they are passed")
     options = parser.parse_args()
     if options.only:
-        runs = [Run(tuple(options.only.split(",")), cold=options.cold) for _ in range(options.times)]
+        runs = [only(options.only, cold=options.cold) for _ in range(options.times)]
     else:
-        places = list_places()
-        print(f"{len(places)} places, victims of accidents: {', '.join(VICTIMS)}", flush=True)
+        listed = list_all()
+        count = sum(len(places) for places in listed.values())
+        print(f"{count} places, victims of accidents: {', '.join(VICTIMS)}", flush=True)
         if options.list:
-            print("\n".join(f"{count:5} {place}" for place, count in sorted(places.items())))
+            for scenario, places in listed.items():
+                print("\n".join(f"{count:5} {scenario}{place}" for place, count in sorted(places.items())))
             return 0
         chance = random.Random(options.seed)
         runs = []
-        for number in range(options.times):
-            cold = options.cold or number % COLD_EACH == 0
-            groups = groups_of(at_random(places, chance), GROUP_COLD if cold else GROUP)
-            runs += [Run(group, cold=cold) for group in groups]
-        failing = [place for place in at_random(places, chance) if place.startswith(RAISABLE)]
-        raising = groups_of([f"{place}=raise" for place in failing], RAISES_GROUP)
-        runs += [Run(group, cold=options.cold) for group in raising]
+        for scenario, places in listed.items():
+            runs += deal(scenario, places, options.times, chance, all_cold=options.cold)
         runs += [Run((), options.seed * 1000 + index) for index in range(options.times)]
 
     def tell(run: Run) -> None:

@@ -62,19 +62,7 @@ class Scenario:
         house = self.house
         house.start(**({"SPINYARD_FAILPOINT": self.failpoint} if self.failpoint else {}))
         with self._watching(), self._accidents:
-            self._want(2)
-            self._apply(service(version="1", replicas=2), job(self._go))
-            house.serve("web", 2, seconds=SECONDS_EACH)
-            house.wait("the job runs", lambda: house.states("once", kind="job") == ["ready"], SECONDS_EACH)
-            self._go.touch()
-            house.wait("the job is done", lambda: self._job_state() == "succeeded", SECONDS_EACH)
-            self._stray()
-            self._apply(service(version="2", replicas=2))
-            house.wait("all are of version 2", lambda: self._versions() == ["2", "2"], SECONDS_EACH)
-            self._scale(3)
-            self._scale(1)
-            for kind, name in (("Service", "web"), ("Job", "once")):
-                self._delete(kind, name)
+            self._live()
         found = Findings(doubled=sorted(self._doubled))
         found.leaked = self._left() + self._unknown()
         found.doubled += self._too_many()
@@ -82,6 +70,22 @@ class Scenario:
         found.fired = fired.read_text().splitlines() if fired.exists() else []
         found.seconds = time.monotonic() - began
         return found
+
+    def _live(self) -> None:
+        house = self.house
+        self._want(2)
+        self._apply(service(version="1", replicas=2), job(self._go))
+        house.serve("web", 2, seconds=SECONDS_EACH)
+        house.wait("the job runs", lambda: house.states("once", kind="job") == ["ready"], SECONDS_EACH)
+        self._go.touch()
+        house.wait("the job is done", lambda: self._job_state() == "succeeded", SECONDS_EACH)
+        self._stray()
+        self._apply(service(version="2", replicas=2))
+        house.wait("all are of version 2", lambda: self._versions() == ["2", "2"], SECONDS_EACH)
+        self._scale(3)
+        self._scale(1)
+        for kind, name in (("Service", "web"), ("Job", "once")):
+            self._delete(kind, name)
 
     # -- acts ----------------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ LOOPS = tuple(
     for moment in ("before", "after")
 )
 PLACES = tuple(sorted((*CALLS, *LOOPS, "proxy:restored", "proxy:started")))
+ROLLOUTS = ("commit:after:Claim:bound", "commit:before:Rollout:retreating")
+"""of the other scenario, with pools and rollouts: `make crash` has all of its own"""
 ACCIDENTS = (1, 2)
 GROUP = 6
 JOBS = 2
@@ -46,12 +48,20 @@ JOBS = 2
 @pytest.fixture(scope="module")
 def runs() -> Iterator[dict[str, Run]]:
     wanted = [Run(group) for group in groups_of(PLACES, GROUP)] + [Run((), seed) for seed in ACCIDENTS]
+    wanted.append(Run(ROLLOUTS, scenario="rollouts/"))
     done = perform_all(wanted, JOBS, lambda run: None)
     yield {label: run for run in done for label in run.entries or (run.label,)}
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_there_it_goes_on_and_leaves_nothing(runs: dict[str, Run], place: str) -> None:
+    assert runs[place].problems == [], f"python -m tests.crash.run --only {runs[place].label}"
+
+
+@pytest.mark.parametrize("place", ROLLOUTS)
+def test_killed_in_a_claim_or_an_abort_it_goes_on_and_nobody_gets_what_is_anothers(
+    runs: dict[str, Run], place: str
+) -> None:
     assert runs[place].problems == [], f"python -m tests.crash.run --only {runs[place].label}"
 
 

@@ -12,6 +12,7 @@ from spinyard.core.actions import Action, Ensure, Remove
 from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import Failure
 from spinyard.core.row import ObjectRow
+from spinyard.core.want import FileWant
 from spinyard.engine.context import Context
 from spinyard.errors import ErrorClass, ProviderFailure
 
@@ -42,7 +43,7 @@ async def _one(context: Context, row: ObjectRow, action: Action, limit: float) -
         context.figures.actions_put_off += 1
         return Failure(ErrorClass.RATE_LIMITED, f"{action.provider} takes only so many at a time", True, wait)
     context.figures.actions += 1
-    part = action.key.split("/", 1)[1].split("-", 1)[0].split("/", 1)[0]
+    part = _part(action)
     context.failpoint(f"{verb}:before:{part}")
     try:
         if _is_at_once(context, action):
@@ -77,6 +78,13 @@ async def _one(context: Context, row: ObjectRow, action: Action, limit: float) -
         cls=failure.error_class,
     )
     return failure
+
+
+def _part(action: Action) -> str:
+    """What its failpoints are called after. A claim's file is asked for under the key of its directory."""
+    if isinstance(action, Ensure) and isinstance(action.want, FileWant):
+        return "file"
+    return action.key.split("/", 1)[1].split("-", 1)[0].split("/", 1)[0]
 
 
 def _scope(context: Context, action: Action) -> str:

@@ -38,6 +38,16 @@ def is_live() -> bool:
     return not (sick and os.path.exists(sick) and open(sick).read().strip() in ("", os.environ.get("PORT")))
 
 
+def write_down_the_claim() -> None:
+    """Who this is, the file `note` of the claim, and its claim.json: one line of $GIVEN each time."""
+    line = os.environ["SPINYARD_SPIN"]
+    for name in ("note", "claim.json"):
+        with open(os.path.join(os.environ["SPINYARD_CLAIM_DIR"], name)) as file:
+            line += f" {file.read()}"
+    with open(os.environ["GIVEN"], "a") as file:
+        file.write(line + "\n")
+
+
 class Server:
     def __init__(self) -> None:
         self.busy = 0
@@ -89,6 +99,8 @@ class Server:
             time.sleep(float(query) / 1000)
         elif path == "/pid":
             body = str(os.getpid()).encode()
+        elif path == "/claimed":
+            write_down_the_claim()
         elif path == "/events":
             return self.events(peer, int(query))
         elif path == "/missing":
