@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import House
+from tests.e2e.house import House, unpack
 
 HOME = Path(__file__).resolve().parents[1] / "fixtures" / "home-0.1.0.tar.gz"
 
@@ -20,7 +20,7 @@ HOME = Path(__file__).resolve().parents[1] / "fixtures" / "home-0.1.0.tar.gz"
 @pytest.fixture
 def old_house(empty_house: House) -> House:
     with tarfile.open(HOME) as archive:
-        archive.extractall(empty_house.home, filter="data")
+        unpack(archive, empty_house.home)
     empty_house.home.chmod(0o700)
     empty_house.start()
     return empty_house

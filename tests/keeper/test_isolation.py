@@ -65,7 +65,9 @@ def test_everything_in_it_ends_with_it(keeper: Keeper) -> None:
     daemonise = "if os.fork() == 0:\n os.setsid()\n if os.fork() == 0: time.sleep(300)\n os._exit(0)\n"
     script = f"import os, time\n{daemonise}time.sleep(300)"
     mark = f"mark-{keeper.pid}"
-    keeper.run(KEY, sys.executable, "-c", script, mark, isolation="namespaces", grace_seconds=60)
+    # Not by a path in /tmp, where a checkout may lie: it has a /tmp of its own.
+    python = os.path.realpath(sys.executable)
+    keeper.run(KEY, python, "-I", "-S", "-c", script, mark, isolation="namespaces", grace_seconds=60)
     until(lambda: len(marked(mark)) == 2)
     keeper.remove(KEY)
     keeper.gone(KEY)

@@ -16,7 +16,7 @@ import pytest
 
 from spinyard.testing.load_mix import LoadSpec, Mix, MixEntry
 from spinyard.testing.load_process import LoadProcess
-from tests.e2e.house import ROOT, House, web
+from tests.e2e.house import ROOT, House, unpack, web
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -60,7 +60,7 @@ def older(tmp_path: Path) -> Path:
     )
     assert made.returncode == 0, f"no commit {COMMIT_OF_0_1_0} in this clone: {made.stderr.decode()}"
     with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
-        archive.extractall(tmp_path, filter="data")
+        unpack(archive, tmp_path)
     return tmp_path
 
 

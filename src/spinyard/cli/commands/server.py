@@ -98,13 +98,13 @@ def _as_data(started: Started, home: Path) -> dict[str, object]:
 def _stay(settings: Settings, started: Started) -> int:
     found = started.server
     home = "" if settings.home == default_home() else f" --home {settings.home}"
-    print(f"spinyard {found.version} is ready (pid {found.pid}), home {settings.home}")
-    print(f"  gateway  http://{found.gateway}")
-    print(f"  api      {found.url}  (token in {settings.token_file})")
-    print(f"  next     spinyard up -f FILE{home}")
-    print("  Ctrl-C leaves the server running; `spinyard down` stops it.", flush=True)
     link = KeeperLink(settings.keeper_socket, timeout_seconds=5.0)
     try:
+        print(f"spinyard {found.version} is ready (pid {found.pid}), home {settings.home}")
+        print(f"  gateway  http://{found.gateway}")
+        print(f"  api      {found.url}  (token in {settings.token_file})")
+        print(f"  next     spinyard up -f FILE{home}")
+        print("  Ctrl-C leaves the server running; `spinyard down` stops it.", flush=True)
         for line in new_lines(log_of(settings.log_dir, SERVER), _Stopped(link)):
             print(line, flush=True)
     except KeyboardInterrupt:
