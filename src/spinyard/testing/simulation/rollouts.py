@@ -199,8 +199,7 @@ class RolloutUsers:
         running = {
             one.row.uid
             for one in self._running()
-            if self._service_of(one) == stored.row.uid
-            and not (one.row.state == "promoting" and spec.rollout is None)
+            if self._service_of(one) == stored.row.uid and not (one.row.state == "promoting" and spec.rollout is None)
         }
         made = self._template(chance, chance.choose(SORTS))
         other = replace(spec, strategy=strategy(chance)) if chance.happens(0.5) else spec
