@@ -177,6 +177,14 @@ def _dockerd(folder: Path) -> Iterator[tuple[str, ...]]:
         yield docker
     finally:
         stop(daemon)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """dockerd leaves its network namespace mounted, and then its folder cannot be removed."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in sorted((place for place in mounts if place.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", place], check=True)
 
 
 def _ask(words: tuple[str, ...]) -> int:

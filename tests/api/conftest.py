@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,7 +128,7 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
     async def execute(uid: Uid, command: Any, timeout: float) -> ExecResult:
         return ExecResult(0, f"{uid} ran {' '.join(command)} within {timeout:g} s")
 
-    async def stream(uid: Uid, command: Any, timeout: float) -> AsyncIterator[ExecPart]:
+    async def stream(uid: Uid, command: Any, timeout: float) -> AsyncGenerator[ExecPart, None]:
         if command[0] == "missing":
             raise InvalidInput("missing: not found in PATH", code="command_not_found")
         yield ExecPart("started")
@@ -164,7 +164,7 @@ async def running(home: Path, limits: ApiLimits, **changes: Any) -> AsyncIterato
         notifier=notifier,
         log_dir=lambda uid: home / "logs" / uid,
         execute=execute,
-        stream=stream,  # type: ignore[arg-type]
+        stream=stream,
         orphans=orphans,
         sweep=sweep,
         info=lambda: {"version": "0.1.0", "home": str(home), "gateway": "127.0.0.1:8080", "store": "sqlite"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.api.conftest import World
+from tests.api.conftest import Answer, World
 
 pytestmark = pytest.mark.anyio
 
@@ -62,5 +62,5 @@ async def test_bad_holds_are_refused_and_hold_nothing(world: World, body: dict[s
     assert (await world.call("GET", "/v1/holds")).json["items"] == []
 
 
-async def hold(world: World, key: str = "", **body: object):  # type: ignore[no-untyped-def]
+async def hold(world: World, key: str = "", **body: object) -> Answer:
     return await world.call("POST", "/v1/holds", body, **({"Idempotency_Key": key} if key else {}))

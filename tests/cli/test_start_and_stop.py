@@ -59,9 +59,26 @@ def home(monkeypatch: pytest.MonkeyPatch, run_down: Callable[[Path], None]) -> I
 def run_down() -> Callable[[Path], None]:
     def call(home: Path) -> None:
         command = [sys.executable, "-m", "spinyard.cli", "down", "--home", str(home)]
-        subprocess.run(command, check=False, timeout=30, stdout=subprocess.DEVNULL)
+        try:
+            subprocess.run(command, check=True, timeout=30, stdout=subprocess.DEVNULL)
+        finally:
+            # A `down` that fails is a failed test, and leaves nothing either.
+            for pid in of_home(home):
+                os.kill(pid, signal.SIGKILL)
 
     return call
+
+
+def of_home(home: Path) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # gone meanwhile
+        if str(home) in words:
+            found.append(int(folder.name))
+    return found
 
 
 def server_pid(home: Path) -> int:

@@ -166,7 +166,7 @@ def _become(order: Json) -> NoReturn:
         from spinyard.keeper import launch, supervise
 
         launch._execute = _execute
-        supervise.BACKOFF_SECONDS = (0.0,)  # type: ignore[misc]
+        supervise.BACKOFF_SECONDS = (0.0,)
     _main(order["module"], order["words"])
 
 

@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 import pytest
 
-from spinyard.core.ids import Uid
+from spinyard.core.ids import ResourceKey, Uid
 from spinyard.core.spec import Kind, ServiceSpec, TemplateSpec, digest_of
 from spinyard.engine.context import Context, EngineSettings
 from spinyard.engine.loop import Engine
 from spinyard.engine.rates import FORGET_SECONDS, TURN_SECONDS_MAX, Bucket
-from spinyard.ports.store import NewObject
-from spinyard.providers.fake.faults import RateLimit
+from spinyard.ports.store import NewObject, Transaction
+from spinyard.providers.fake.faults import Fault, RateLimit
 from spinyard.providers.fake.prober import FakeProber
 from spinyard.providers.fake.provider import FakeProvider
 from spinyard.providers.fake.world import World
@@ -25,6 +26,7 @@ from spinyard.spin.snapshot import ProviderFacts, SpinRules
 from spinyard.store import SqlStore
 from spinyard.testing.virtual import VirtualClock, VirtualLoop, run_virtual
 
+T = TypeVar("T")
 TEMPLATE = TemplateSpec(command=("serve",), provider="fake", termination_grace_seconds=1.0)
 DIGEST = digest_of(TEMPLATE)
 
@@ -56,7 +58,7 @@ def run(
     provider = Distant(world, clock, limit, reply_seconds)
     rules = SpinRules({"fake": ProviderFacts("host:fake", (1, 100_000))})
 
-    async def inline(work: Callable[[], object]) -> object:
+    async def inline(work: Callable[[], T]) -> T:
         return work()
 
     context = Context(
@@ -65,17 +67,17 @@ def run(
         domains={Kind.SPIN: SpinDomain(rules), Kind.SERVICE: ServiceDomain(rules)},
         prober=FakeProber(world, clock),
         clock=clock,
-        write=inline,  # type: ignore[arg-type]
-        read=inline,  # type: ignore[arg-type]
+        write=inline,
+        read=inline,
         settings=EngineSettings("engine-1", sweep_seconds=1e6),
     )
     uid = Uid("web")
     spec = ServiceSpec(replicas=count, template_digest=DIGEST)
 
-    def apply(tx: object) -> None:
-        tx.put_template(DIGEST, TEMPLATE)  # type: ignore[attr-defined]
+    def apply(tx: Transaction) -> None:
+        tx.put_template(DIGEST, TEMPLATE)
         new = NewObject(uid, Kind.SERVICE, "default", "web", spec, "pending", b"{}", template_digest=DIGEST)
-        tx.insert(new, actor="t", why="wished")  # type: ignore[attr-defined]
+        tx.insert(new, actor="t", why="wished")
 
     async def work() -> None:
         store.transact(apply, now=clock.now())
@@ -110,10 +112,10 @@ class Distant(FakeProvider):
         if reply_seconds:
             self.capabilities = replace(self.capabilities, at_once=False)
 
-    async def _before(self, operation: str, key: object) -> object:  # type: ignore[override]
+    async def _before(self, operation: str, key: ResourceKey) -> Fault | None:
         if self._reply_seconds:
             await asyncio.sleep(self._reply_seconds)
-        return await super()._before(operation, key)  # type: ignore[arg-type]
+        return await super()._before(operation, key)
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,11 @@ def result(*failures: Failure, last: float = 104.0) -> LoadResult:
 
 def reported(found: LoadResult, left: list[str]) -> tuple[bool, str]:
     show, stage = Show(), Stage(Path("/nowhere"), "127.0.0.1:1")
-    show.console = Console(file=io.StringIO(), width=120)
+    paper = io.StringIO()
+    show.console = Console(file=paper, width=120)
     act = RolloutAct(stage, show, lambda: pytest.fail("no load"), first=100.0, zero=104.5)
     good = report(show, ClaimAct(stage, cold=1.5, warm=0.05), act, found, left, [])
-    return good, show.console.file.getvalue()  # type: ignore[attr-defined]
+    return good, paper.getvalue()
 
 
 def test_only_what_the_bad_version_marked_is_not_lost() -> None:
@@ -91,9 +92,9 @@ def test_a_rollout_in_a_line_and_in_a_picture() -> None:
     assert rollout_line(seen).startswith("10 % of the requests on the new version, judging")
     step = {"weight": 1000, "old": {"requests": 128}, "new": {"requests": 9, "failures": 2}, "how": "failed"}
     assert rollout_line(rollout(steps=[{}, step])).endswith("; at 10 %: old 0 of 128, new 2 of 9 failed: failed")
-    paper = Console(file=io.StringIO(), width=120)
-    paper.print(rollout_picture(BAD, seen))
-    drawn = paper.file.getvalue()  # type: ignore[attr-defined]
+    paper = io.StringIO()
+    Console(file=paper, width=120).print(rollout_picture(BAD, seen))
+    drawn = paper.getvalue()
     assert "old 99.9 % of 1000   new 80 % of 20" in drawn
     assert drawn.count("█") == 3
     assert rollout_line(rollout(shownWeight=0)) == "0 % of the requests on the new version, judging"

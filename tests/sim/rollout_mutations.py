@@ -64,7 +64,7 @@ def shown_before_it_is_confirmed() -> Iterator[None]:
 
 @contextmanager
 def counted_over_two_epochs() -> Iterator[None]:
-    original = RolloutSnapshot.traffic.fget  # type: ignore[attr-defined]
+    original = vars(RolloutSnapshot)["traffic"].fget
 
     def traffic(self: Any) -> Any:
         found = original(self)

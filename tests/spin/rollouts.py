@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
 from spinyard.core.ids import Digest, Uid
 from spinyard.core.observed import (
+    Answer,
     ChildFailure,
     Children,
     ClusterTraffic,
     Held,
+    Look,
     LookChildren,
     LookHold,
     LookPeer,
@@ -74,8 +77,8 @@ class House:
         assert isinstance(self.row.spec, RolloutSpec)
         return self.row.spec
 
-    def wish(self, **changes: object) -> None:
-        self.row = replace(self.row, spec=replace(self.spec, **changes))  # type: ignore[arg-type]
+    def wish(self, **changes: Any) -> None:
+        self.row = replace(self.row, spec=replace(self.spec, **changes))
 
     # -- the world ---------------------------------------------------------------------------------------------------
 
@@ -113,8 +116,8 @@ class House:
         if self.confirms:
             self.shown = replace_struct(self.shown, serial=part.serial, weight=part.weight)
 
-    def _seen(self, looks: tuple[object, ...]) -> Seen:
-        answers: dict[object, object] = {}
+    def _seen(self, looks: tuple[Look, ...]) -> Seen:
+        answers: dict[Look, Answer] = {}
         for look in looks:
             match look:
                 case LookPeer():
@@ -126,7 +129,9 @@ class House:
                 case LookTraffic(clusters=(old, new)):
                     named = {old: self.traffic["old"], new: self.traffic["new"]}
                     answers[look] = Traffic(self.epoch, self.now, named) if self.counts else Unknown("no Envoy")
-        return Seen(answers)  # type: ignore[arg-type]
+                case other:
+                    raise AssertionError(f"a Rollout does not look at {other}")
+        return Seen(answers)
 
     # -- the engine --------------------------------------------------------------------------------------------------
 
@@ -153,12 +158,12 @@ class House:
                     self.service = replace(self.service, rollout=part)
                     self.weights.append(part.weight)
             case EndRollout(promote=promote):
-                part = self.service.rollout if self.service is not None else None
-                if self.service is None or part is None:
+                ended = self.service.rollout if self.service is not None else None
+                if self.service is None or ended is None:
                     return
                 self.service = replace(self.service, rollout=None)
                 if promote:
-                    self.service = replace(self.service, template_digest=part.template_digest, side=part.side)
+                    self.service = replace(self.service, template_digest=ended.template_digest, side=ended.side)
             case other:
                 raise AssertionError(other)
 

@@ -22,7 +22,7 @@ from spinyard.ports.keeper import EnvEntry
 PROGRAMS_MAX: Final = 16
 HOT_SECONDS: Final = 10.0
 STEADY_SECONDS: Final = 10.0
-BACKOFF_SECONDS: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+BACKOFF_SECONDS: tuple[float, ...] = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 GRACE_SECONDS: Final = 30.0
 LOG_BYTES: Final = 10 << 20
 

@@ -1158,10 +1158,14 @@ def a_peer_is_seen_until_it_is_finished(store: Store) -> None:
     assert store.peer(Uid("nobody")) is None
 
 
+def put_template(store: Store, template: TemplateSpec) -> None:
+    store.transact(lambda tx: tx.put_template(digest_of(template), template), now=NOW)
+
+
 def a_template_that_a_kept_rollout_came_from_is_kept(store: Store) -> None:
     old, gone = replace(TEMPLATE, args=("old",)), replace(TEMPLATE, args=("gone",))
     for template in (old, gone):
-        store.transact(lambda tx, t=template: tx.put_template(digest_of(t), t), now=NOW)  # type: ignore[misc]
+        put_template(store, template)
     add_service(store)
     uid = add_rollout(store, old=digest_of(old))
     row = claim_one(store, "web-1")

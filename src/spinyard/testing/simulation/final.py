@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from spinyard.core.ids import Uid, resource_key
 from spinyard.core.spec import JobSpec, ServiceSpec
 from spinyard.core.want import EndpointState
 from spinyard.testing.simulation.parts import ObjectFacts
@@ -91,7 +92,7 @@ class Final:
             return [f"Service {facts.name}: its route is {routes}, wished is {spec.route.hosts}"]
         out = []
         for child in right:
-            entry = entries.get(f"{child.uid}/endpoint")  # type: ignore[call-overload]
+            entry = entries.get(resource_key(Uid(child.uid), "endpoint"))
             if entry is None or entry.want.state is not EndpointState.ACTIVE:
                 out.append(f"Spin {child.name} serves and its endpoint is {entry}")
             elif entry.want.cluster != routes[0].cluster:

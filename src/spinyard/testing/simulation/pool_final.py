@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from spinyard.core.ids import Uid, resource_key
 from spinyard.core.spec import ClaimSpec, WarmPoolSpec
 from spinyard.core.want import EndpointState
 from spinyard.testing.simulation.parts import ObjectFacts
@@ -64,7 +65,7 @@ class PoolFinal:
         program = self._sim.world.things.get(f"{right[0].uid}/process")
         if program is None or not program.running(self._sim.steady.now()):
             return [f"{name} is ready, and the program of its member has ended"]
-        entry = self._sim.proxy.entries.get(f"{right[0].uid}/endpoint")  # type: ignore[call-overload]
+        entry = self._sim.proxy.entries.get(resource_key(Uid(right[0].uid), "endpoint"))
         if spec.host and (
             entry is None or entry.want.state is not EndpointState.ACTIVE or entry.want.host != spec.host
         ):

@@ -140,7 +140,7 @@ class PoolUsers:
             case "pool-pause" | "pool-resume":
                 self._update(stored, step.what, paused=step.what == "pool-pause")
             case other_step:
-                raise NotImplementedError(f"users do not know how to {other_step}")
+                raise AssertionError(f"no user does that: {other_step}")
 
     def _apply(self, stored: StoredObject, spec: WarmPoolSpec, sort: str, chance: Chance) -> None:
         made = self._template(chance, sort)

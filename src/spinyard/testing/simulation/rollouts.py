@@ -185,7 +185,7 @@ class RolloutUsers:
                 for running in self._running()[:1]:
                     self._delete(running, force=False)
             case other:
-                raise NotImplementedError(f"users do not know how to {other}")
+                raise AssertionError(f"no user does that: {other}")
 
     def _delete(self, stored: StoredObject, *, force: bool) -> None:
         self._ask(stored.row.uid, lambda tx: change.delete(tx, stored, USER, force=force))

@@ -122,7 +122,7 @@ class Users:
             case "route":
                 self._route(stored, spec, chance)
             case other:
-                raise NotImplementedError(f"users do not know how to {other}")
+                raise AssertionError(f"no user does that: {other}")
 
     def _route(self, stored: StoredObject, spec: ServiceSpec, chance: Chance) -> None:
         """Other hosts, none any more, or one where there was none."""
