@@ -1224,7 +1224,8 @@ class raises:
 
 
 _NO_CHECKS = {"add_service", "claim_all", "claim_one", "plan_for", "commit_one", "must_commit", "child", "ledger",
-              "find_uid", "child_of", "prune", "add_rollout", "a_part", "rolling_out", "told_of"}  # fmt: skip
+              "find_uid", "child_of", "prune", "add_rollout", "a_part", "rolling_out", "told_of",
+              "put_template"}  # fmt: skip
 
 STORE_CONTRACT: tuple[Check, ...] = tuple(
     value
