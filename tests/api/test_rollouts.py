@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from spinyard.api import rollouts
+from spinyard.core.figures import Gate, Reading, SideFigures
 from spinyard.core.ids import Uid
 from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.core.plan import EndRollout, Plan, SetRollout
@@ -17,7 +18,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, RolloutPart, RolloutSpec
 from spinyard.core.verdict import Counts, Evidence, Increment, fold
 from spinyard.ports.store import Commit
-from spinyard.spin.rollout.status import Gate, Reading, RolloutStatus, SideFigures, StepRecord
+from spinyard.spin.rollout.status import RolloutStatus, StepRecord
 from spinyard.spin.service.status import ServiceStatus
 from spinyard.usecases.rollout_plan import forecast
 from tests.api.conftest import World, running

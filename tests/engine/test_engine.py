@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -21,6 +21,7 @@ from spinyard.core.want import DirectoryWant
 from spinyard.engine.committer import Committer
 from spinyard.engine.context import Context, EngineSettings
 from spinyard.engine.loop import Engine
+from spinyard.errors import StoreFailure
 from spinyard.ports.store import Commit, Committed, NewObject, Refused, Stale
 from spinyard.providers.fake.prober import FakeProber
 from spinyard.providers.fake.provider import FakeProvider
@@ -233,6 +234,38 @@ def test_an_absence_seen_before_the_creation_says_nothing_of_what_arrives_late(b
     bench.run(work())
     assert uid and key in bench.world.things
     assert absences.told("fake", key, Absent(), bench.clock.monotonic()) == Absent(0.0)
+
+
+def test_a_hint_that_the_store_could_not_take_is_not_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    uid = bench.insert("job")
+    looked: list[float] = []
+    failures = [StoreFailure("the disk is full", code="disk_full", retryable=True)]
+
+    def script(row: ObjectRow, seen: Seen, now: float) -> Plan:
+        looked.append(bench.clock.monotonic())
+        return stay(row, now, wake_in=None)
+
+    wake = bench.store.wake
+
+    def full(uids: Sequence[Uid], *, now: float) -> None:
+        if failures:
+            raise failures.pop()
+        wake(uids, now=now)
+
+    bench.script = script
+    monkeypatch.setattr(bench.store, "wake", full)
+
+    async def work() -> None:
+        engine = Engine(bench.context)
+        task = asyncio.ensure_future(engine.run())
+        await asyncio.sleep(5.0)
+        engine.hint(uid)
+        await asyncio.sleep(5.0)
+        task.cancel()
+
+    bench.run(work())
+    assert not failures
+    assert [at for at in looked if at > 4.0], "it was hinted at while the disk was full"
 
 
 def test_a_row_that_waits_a_little_keeps_its_lease(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spinyard.core.ids import Digest
+from spinyard.core.shift import Sticky
 from spinyard.core.spec import (
     Analysis,
     Gauge,
@@ -27,7 +28,6 @@ from spinyard.core.spec import (
     RolloutStrategy,
     Route,
     ServiceSpec,
-    Sticky,
     TemplateSpec,
     digest_of,
 )

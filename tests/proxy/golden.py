@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from spinyard.core.spec import Exec, Grpc, HttpGet, Probe, Sticky, TcpSocket
+from spinyard.core.shift import Sticky
+from spinyard.core.spec import Exec, Grpc, HttpGet, Probe, TcpSocket
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Split
 from spinyard.proxy import bootstrap, translate, translate_routes
 from spinyard.proxy.translate_listener import gateway_of, listener

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import RouteFacts
-from spinyard.core.spec import HttpGet, Probe, Sticky
+from spinyard.core.shift import Sticky
+from spinyard.core.spec import HttpGet, Probe
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Split
 from spinyard.errors import ProviderFailure
 from tests.proxy.world import World, until

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import msgspec
 
 from spinyard.core.observed import Traffic
-from spinyard.core.spec import WEIGHT_ALL
+from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.verdict import Verdict, evidence
 from spinyard.spin.gate import Gate
 from spinyard.spin.rollout import decide, measure

@@ -26,7 +26,8 @@ from spinyard.core.observed import (
 )
 from spinyard.core.plan import EndRollout, Plan, SetRollout
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutSpec, RolloutStep, RolloutStrategy, ServiceSpec
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Kind, RolloutSpec, RolloutStep, RolloutStrategy, ServiceSpec
 from spinyard.spin.rollout.decide import RolloutDomain
 from spinyard.spin.rollout.status import RolloutStatus, decode_rollout_status
 from spinyard.spin.service.status import ServiceStatus, Shown

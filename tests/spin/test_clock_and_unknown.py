@@ -73,3 +73,14 @@ def test_an_instance_out_of_traffic_stays_out_until_its_exec_probe_was_made_agai
     assert plan.actions == ()
     plan = decide(row, NOW, known | {"readiness": ProbeResult(ProbeAnswer.OK)})
     assert [action.want.state for action in plan.actions] == [EndpointState.ACTIVE]  # type: ignore[union-attr]
+
+
+def test_an_instance_out_of_traffic_is_looked_at_again_though_no_hint_comes() -> None:
+    made_of = template(readiness_probe=Probe(http_get=HttpGet(port="http")))
+    row = spin("ready", made_of, SpinStatus(since=NOW - 5), resources=(PROGRAM, endpoint_row()))
+    plan = decide(row, NOW, {PROCESS: RUNNING, ENDPOINT: endpoint(healthy=False)})
+    assert plan.state == "ready" and plan.wake_at == NOW + 30.0
+    again = decide(row, NOW + 30.0, {PROCESS: RUNNING, ENDPOINT: endpoint(healthy=True)})
+    assert again.state == "serving"
+    in_traffic = decide(replace(row, state="serving"), NOW, {PROCESS: RUNNING, ENDPOINT: endpoint(healthy=True)})
+    assert in_traffic.wake_at is None, "what serves costs nothing"

@@ -9,19 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spinyard.core.figures import quantile, wilson
 from spinyard.core.ids import Uid
 from spinyard.core.observed import ChildFailure, ClusterTraffic, Held
-from spinyard.core.spec import (
-    WEIGHT_ALL,
-    Analysis,
-    Gauge,
-    GaugeLimit,
-    LatencyLimit,
-    RolloutStep,
-    RolloutStrategy,
-)
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Analysis, Gauge, GaugeLimit, LatencyLimit, RolloutStep, RolloutStrategy
 from spinyard.core.verdict import Counts
-from spinyard.spin.rollout.measure import quantile, wilson
 from tests.spin.rollouts import NEW, NOW, OLD, STEPS, House
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from spinyard.core.figures import Gate, SideFigures
 from spinyard.core.ids import Digest, Uid
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import (
@@ -24,7 +25,7 @@ from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, ju
 from spinyard.errors import Conflict, NotFound
 from spinyard.ports.store import StoredObject
 from spinyard.spin.rollout.snapshot import RolloutSnapshot
-from spinyard.spin.rollout.status import Gate, RolloutStatus, SideFigures, StepRecord
+from spinyard.spin.rollout.status import RolloutStatus, StepRecord
 from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.explain import Explanation, Facts, Who, explain
 from spinyard.usecases.rollout_plan import Planned, forecast, instances_for, plan_rollout, requests_needed

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from spinyard.api.camel import camel
-from spinyard.core.spec import WEIGHT_ALL, RolloutSpec, RolloutStrategy
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import RolloutSpec, RolloutStrategy
 from spinyard.core.verdict import Evidence, judge
 from spinyard.manifest.rollout_render import strategy_fields, weight_percent
 from spinyard.ports.store import StoredObject

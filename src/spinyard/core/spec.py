@@ -14,6 +14,7 @@ from enum import StrEnum
 import msgspec
 
 from spinyard.core.ids import Digest
+from spinyard.core.shift import Sticky
 
 
 class Kind(StrEnum):
@@ -219,22 +220,6 @@ class External:
 
     endpoints: tuple[ExternalEndpoint, ...]
     readiness_probe: Probe | None = None
-
-
-WEIGHT_ALL = 10_000
-"""Weights are parts of 10,000 of the requests that go to the new side."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sticky:
-    """What decides the side of a request: one of the three, or none (each request on its own). The same value is always
-    on the same side, and those on the new side stay there while the weight rises. `no_key_old`: a request without the
-    header or cookie goes to the old side; else to any."""
-
-    header: str = ""
-    cookie: str = ""
-    client_address: bool = False
-    no_key_old: bool = True
 
 
 @dataclass(frozen=True, slots=True)

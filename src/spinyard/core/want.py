@@ -12,7 +12,8 @@ from enum import StrEnum
 
 import msgspec
 
-from spinyard.core.spec import EnvVar, Isolation, Limits, Probe, Sticky
+from spinyard.core.shift import Sticky
+from spinyard.core.spec import EnvVar, Isolation, Limits, Probe
 
 
 class ProcessWant(msgspec.Struct, frozen=True, tag="process", kw_only=True):

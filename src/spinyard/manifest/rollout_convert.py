@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from spinyard.core.spec import (
-    WEIGHT_ALL,
-    Analysis,
-    Gauge,
-    GaugeLimit,
-    LatencyLimit,
-    RolloutStep,
-    RolloutStrategy,
-    Sticky,
-)
+from spinyard.core.shift import WEIGHT_ALL, Sticky
+from spinyard.core.spec import Analysis, Gauge, GaugeLimit, LatencyLimit, RolloutStep, RolloutStrategy
 from spinyard.manifest.rollout_shapes import (
     AnalysisShape,
     GaugeLimitShape,

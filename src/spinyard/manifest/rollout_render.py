@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from spinyard.core.spec import (
-    Analysis,
-    Gauge,
-    GaugeLimit,
-    LatencyLimit,
-    RolloutSpec,
-    RolloutStep,
-    RolloutStrategy,
-    Sticky,
-)
+from spinyard.core.shift import Sticky
+from spinyard.core.spec import Analysis, Gauge, GaugeLimit, LatencyLimit, RolloutSpec, RolloutStep, RolloutStrategy
 from spinyard.manifest.scalars import plain_number
 
 Fields = dict[str, object]

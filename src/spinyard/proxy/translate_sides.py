@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from spinyard.core.spec import Sticky
+from spinyard.core.shift import Sticky
 from spinyard.core.want import RouteWant, Split
 
 Dict = dict[str, Any]

@@ -12,7 +12,8 @@ from spinyard.core.ids import Uid
 from spinyard.core.observed import Peer
 from spinyard.core.plan import EndRollout, SetRollout
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutPart, RolloutSpec, ServiceSpec
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Kind, RolloutPart, RolloutSpec, ServiceSpec
 from spinyard.store.codec import decode_spec, json_text
 from spinyard.store.dialect import Words
 from spinyard.store.link import Link, Sql

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import msgspec
 
-from spinyard.core.spec import WEIGHT_ALL, RolloutSpec
+from spinyard.core.figures import Gate, SideFigures
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import RolloutSpec
 from spinyard.core.verdict import Evidence, judge
 from spinyard.ports.store import StoredObject
-from spinyard.spin.rollout.status import Gate, RolloutState, RolloutStatus, SideFigures, StepRecord
+from spinyard.spin.rollout.status import RolloutState, RolloutStatus, StepRecord
 from spinyard.usecases.rollouts import rollout_spec, rollout_status
 
 Line = tuple[str, str, float | None]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from spinyard.core.spec import WEIGHT_ALL, Analysis, Gauge, Kind, RolloutStrategy, ServiceSpec
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Analysis, Gauge, Kind, RolloutStrategy, ServiceSpec
 from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_alone
 from spinyard.core.verdict.evidence import BLOCK_MIN
 from spinyard.errors import Conflict

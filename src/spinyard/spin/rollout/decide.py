@@ -10,24 +10,17 @@ from typing import assert_never
 
 import msgspec
 
+from spinyard.core.figures import Gate, Reading, SideFigures
 from spinyard.core.machine import Machine
 from spinyard.core.observed import ClusterTraffic, Look, LookChildren, LookPeer, Seen, Unknown
 from spinyard.core.plan import EndRollout, EventDraft, Plan
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutSpec, ServiceSpec
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Kind, RolloutSpec, ServiceSpec
 from spinyard.core.verdict import Verdict
 from spinyard.spin.rollout.measure import gates, measured
 from spinyard.spin.rollout.snapshot import RolloutSnapshot
-from spinyard.spin.rollout.status import (
-    TRANSITIONS,
-    Gate,
-    Reading,
-    RolloutState,
-    RolloutStatus,
-    SideFigures,
-    StepRecord,
-    decode_rollout_status,
-)
+from spinyard.spin.rollout.status import TRANSITIONS, RolloutState, RolloutStatus, StepRecord, decode_rollout_status
 
 LOOK_SECONDS = 0.5
 SOON_SECONDS = 0.1

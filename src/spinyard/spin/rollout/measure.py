@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
-
 import msgspec
 
-from spinyard.core.observed import ClusterTraffic, Unknown
-from spinyard.core.spec import WEIGHT_ALL, Gauge, GaugeLimit, LatencyLimit
+from spinyard.core.figures import (
+    NOTHING,
+    Gate,
+    Reading,
+    begun_between,
+    buckets_between,
+    figures,
+    quantile,
+    since,
+)
+from spinyard.core.observed import Unknown
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Gauge, GaugeLimit, LatencyLimit
 from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_alone, judge_split
 from spinyard.spin.rollout.snapshot import RolloutSnapshot
-from spinyard.spin.rollout.status import Gate, Reading, RolloutStatus, SideFigures
+from spinyard.spin.rollout.status import RolloutStatus
 
 STEP_REQUESTS_MIN = 20
 """on the new side, in each step that is compared, however sure the steps before have made us"""
@@ -19,7 +27,6 @@ RATE_REQUESTS_MIN = 50
 SPLIT_ALPHA = 0.001
 BEFORE_MIN = 200
 """requests of the old side since the rollout began; with fewer, all that its cluster has counted is taken"""
-NOTHING = ClusterTraffic()
 
 
 def measured(s: RolloutSnapshot) -> RolloutStatus:
@@ -68,57 +75,6 @@ def measured(s: RolloutSnapshot) -> RolloutStatus:
         old=figures(begun.old, reading.old, reading.at - begun.at),
         new=figures(begun.new, reading.new, reading.at - begun.at),
     )
-
-
-def since(before: ClusterTraffic, after: ClusterTraffic) -> Counts:
-    return Counts(after.requests - before.requests, after.failures - before.failures)
-
-
-def figures(before: ClusterTraffic, after: ClusterTraffic, seconds: float) -> SideFigures:
-    counts = since(before, after)
-    low, high = wilson(counts)
-    shape = buckets_between(before, after)
-    p50, p95, p99 = (quantile(shape, q) for q in (0.5, 0.95, 0.99))
-    return SideFigures(
-        requests=counts.requests,
-        failures=counts.failures,
-        per_second=counts.requests / seconds if seconds > 0 else 0.0,
-        low=low,
-        high=high,
-        p50=p50,
-        p95=p95,
-        p99=p99,
-    )
-
-
-def wilson(counts: Counts) -> tuple[float | None, float | None]:
-    """95 % interval of the success rate (Wilson 1927), for people to read; verdicts do not rest on it."""
-    n = counts.requests
-    if n <= 0 or not counts.is_usable:
-        return None, None
-    z, p = 1.959964, 1.0 - counts.rate
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def buckets_between(before: ClusterTraffic, after: ClusterTraffic) -> list[tuple[float, int]]:
-    earlier = dict(before.latency)
-    return [(bound, count - earlier.get(bound, 0)) for bound, count in after.latency]
-
-
-def quantile(shape: list[tuple[float, int]], q: float) -> float | None:
-    """From cumulative buckets, linear within the bucket. None without requests, or when the counters went back."""
-    counts = [count for _, count in shape]
-    if not counts or counts[-1] <= 0 or counts[0] < 0 or any(b < a for a, b in pairwise(counts)):
-        return None
-    rank = q * counts[-1]
-    below, lower = 0, 0.0
-    for bound, count in shape:
-        if count >= rank and count > below:
-            return lower + (bound - lower) * (rank - below) / (count - below)
-        below, lower = count, bound
-    return lower
 
 
 # -- gates -------------------------------------------------------------------------------------------------------------
@@ -197,10 +153,6 @@ def split_gate(status: RolloutStatus) -> list[Gate]:
     asked = status.weight / WEIGHT_ALL
     why = f"{share:.1%} of the requests went to the new side, {asked:.1%} were asked for: the routing is wrong"
     return [Gate("traffic split", str(Verdict.ERROR), why, old=None, new=share, limit=asked)]
-
-
-def begun_between(before: ClusterTraffic, after: ClusterTraffic) -> Counts:
-    return Counts(max(0, after.requests + after.active - before.requests - before.active), 0)
 
 
 def latency_gate(status: RolloutStatus, limit: LatencyLimit) -> Gate:

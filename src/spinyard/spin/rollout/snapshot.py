@@ -24,7 +24,8 @@ from spinyard.core.observed import (
 )
 from spinyard.core.plan import ChildChange, EventDraft, Plan, SetRollout
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutPart, RolloutSpec, RolloutStep, ServiceSpec
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Kind, RolloutPart, RolloutSpec, RolloutStep, ServiceSpec
 from spinyard.spin.rollout.status import RolloutState, RolloutStatus
 from spinyard.spin.service.status import ServiceState, ServiceStatus, Shown, decode_service_status
 from spinyard.spin.sides import cluster_name, side_of

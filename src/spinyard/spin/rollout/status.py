@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from spinyard.core.figures import Gate, Reading, SideFigures
 from spinyard.core.machine import Machine, edges
-from spinyard.core.observed import ClusterTraffic
 from spinyard.core.verdict import Counts, Evidence
 
 
@@ -49,44 +49,6 @@ TRANSITIONS = Machine(
         }
     ),
 )
-
-
-class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Both sides' counters at one moment. `serial`: of the part whose weight was in force."""
-
-    epoch: str
-    at: float
-    serial: int
-    old: ClusterTraffic
-    new: ClusterTraffic
-
-
-class Gate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that is judged, as a person reads it. `name`: "success rate", "p95 latency", "failed starts" ...
-    `verdict`: pass, fail, inconclusive or error. `needs`: about how many more requests on the new side would decide."""
-
-    name: str
-    verdict: str
-    why: str
-    needs: int | None = None
-    old: float | None = None
-    new: float | None = None
-    limit: float | None = None
-
-
-class SideFigures(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Of the present step. `low`, `high`: 95 % confidence interval (Wilson) of the success rate. Latency in seconds."""
-
-    requests: int = 0
-    failures: int = 0
-    per_second: float = 0.0
-    low: float | None = None
-    high: float | None = None
-    p50: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-    ready: int = 0
-    alive: int = 0
 
 
 class StepRecord(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,7 +13,8 @@ import msgspec
 from spinyard.core.ids import Uid
 from spinyard.core.observed import Present, RouteFacts, Unknown
 from spinyard.core.plan import ChildChange, DeleteChild, EventDraft, Plan, Resource, WakeChild
-from spinyard.core.spec import WEIGHT_ALL, DirectoryScope, RolloutPart
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import DirectoryScope, RolloutPart
 from spinyard.core.want import RouteWant, Split
 from spinyard.spin.crash_loop import Loop
 from spinyard.spin.service.crew import Crew, crash_loop, create, next_slot, scaled_in, to_start, up_states

@@ -14,15 +14,17 @@ from typing import Any
 
 import msgspec
 
+from spinyard.core.figures import Reading
 from spinyard.core.ids import ResourceKey, Uid
 from spinyard.core.observed import Children, ClusterTraffic, LookChildren, LookPeer, LookTraffic, Peer, Seen, Traffic
 from spinyard.core.plan import CreateChild, DeleteChild, EndRollout, Plan
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import WEIGHT_ALL, Kind, RolloutPart, RolloutSpec, ServiceSpec
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spec import Kind, RolloutPart, RolloutSpec, ServiceSpec
 from spinyard.core.verdict import Evidence, Verdict, judge
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
 from spinyard.ports.store import Commit, CommitResult, Committed
-from spinyard.spin.rollout.status import Reading, RolloutStatus, decode_rollout_status
+from spinyard.spin.rollout.status import RolloutStatus, decode_rollout_status
 from spinyard.spin.service.status import decode_service_status
 from spinyard.testing.simulation.hold_checks import HoldChecks
 from spinyard.testing.simulation.parts import ObjectFacts

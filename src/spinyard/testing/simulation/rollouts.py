@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from spinyard.core.holds import EVERYTHING
 from spinyard.core.ids import Digest, Uid
+from spinyard.core.shift import WEIGHT_ALL, Sticky
 from spinyard.core.spec import (
-    WEIGHT_ALL,
     Analysis,
     Gauge,
     GaugeLimit,
@@ -16,7 +16,6 @@ from spinyard.core.spec import (
     RolloutStep,
     RolloutStrategy,
     ServiceSpec,
-    Sticky,
     TemplateSpec,
     digest_of,
 )

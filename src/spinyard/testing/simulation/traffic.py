@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from spinyard.core.figures import Reading
 from spinyard.core.ids import ResourceKey, owner_of
 from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
-from spinyard.core.spec import WEIGHT_ALL
+from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant
-from spinyard.spin.rollout.status import Reading
 from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.stage import Stage
 
