@@ -210,7 +210,12 @@ class Engine:
             uids, self._hinted = sorted(self._hinted), set()
             now = context.clock.now()
             context.failpoint("wake:before")
-            await context.write(lambda uids=uids, now=now: context.store.wake(uids, now=now))  # type: ignore[misc]
+            try:
+                await context.write(lambda uids=uids, now=now: context.store.wake(uids, now=now))  # type: ignore[misc]
+            except StoreFailure:
+                self._hinted.update(uids)
+                self._hint_came.set()
+                raise
             context.failpoint("wake:after")
             self._due.set()
 

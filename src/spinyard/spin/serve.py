@@ -94,7 +94,10 @@ def up(s: Snapshot) -> Plan:
                 return to_serving(s, "ready again")
         case _:
             pass
-    return rest(s, "in traffic" if serving else "not ready", "Serving", status_unknown=unknown, status=status)
+    # Its state decides about its fleet: one that is well again must not wait for a hint that nobody heard.
+    look_in = None if serving else s.rules.inventory_seconds
+    why = "in traffic" if serving else "not ready"
+    return rest(s, why, "Serving", status_unknown=unknown, status=status, look_in=look_in)
 
 
 def wanted_state(s: Snapshot, answer: ProbeAnswer) -> EndpointState:
@@ -134,9 +137,13 @@ def to_serving(s: Snapshot, why: str) -> Plan:
     return came_up(s, s.move(State.SERVING, why, "Serving", status=status))
 
 
-def rest(s: Snapshot, why: str, reason: str, *, status_unknown: bool, status: SpinStatus) -> Plan:
+def rest(
+    s: Snapshot, why: str, reason: str, *, status_unknown: bool, status: SpinStatus, look_in: float | None = None
+) -> Plan:
     """Nothing to do until something changes: exits and health come as hints, the inventory finds what they missed."""
     waits = [] if s.expires_at is None else [s.expires_at - s.now]
+    if look_in is not None:
+        waits.append(look_in)
     if status_unknown:
         waits.append(1.0)
     wake = max(0.0, min(waits)) if waits else None
