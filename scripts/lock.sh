@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 uv="${UV:-}"
 [ -n "$uv" ] || { [ -x .venv/bin/uv ] && uv=.venv/bin/uv; } || uv=$(command -v uv || true)
 if [ -z "$uv" ]; then
-    .venv/bin/python tools/pip-*.whl/pip install --quiet 'uv>=0.13'
+    pip=(tools/pip-*.whl)
+    .venv/bin/python "${pip[0]}/pip" install --quiet 'uv>=0.13'
     uv=.venv/bin/uv
 fi
 
