@@ -13,6 +13,10 @@ from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.parts import ObjectFacts
 from spinyard.testing.simulation.stage import Stage
 
+ATTEMPT_SECONDS = 20.0
+"""to make a member, to find out how its command ended, and to take it down: beside the command's own time and what a
+provider needs to be sure that something is gone"""
+
 
 @dataclass(frozen=True, slots=True)
 class JobWish:
@@ -60,6 +64,19 @@ class PoolJobs:
         wish = self._wishes.get(owner)
         if wish is not None and len(begun) > wish.retries + 1:
             self._sim.broken("[J] a command was begun more often than asked for", f"Job {owner[:6]}: {len(begun)}")
+
+    def queue_seconds(self) -> float:
+        """How long it takes at most until all that have not ended have, if they wait for one place of their pool: one
+        attempt after the other."""
+        scenario = self._sim.scenario
+        gone_after = scenario.late_arrival_seconds + scenario.list_lag_seconds
+        out = 0.0
+        for facts in self._sim.peek.objects():
+            if facts.uid in self._wishes and facts.state in ("pending", "running"):
+                spec = msgspec.json.decode(facts.spec, type=JobSpec)
+                each = spec.timeout_seconds + ATTEMPT_SECONDS + scenario.stop_seconds + 2 * gone_after
+                out += (spec.retries + 1) * each
+        return out
 
     def final(self, facts: ObjectFacts) -> list[str]:
         wish = self._wishes[facts.uid]

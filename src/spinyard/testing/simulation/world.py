@@ -295,7 +295,7 @@ class Simulation:
         self.users.last_wishes()
         begun = self.loop.time()
         wrong: list[str] = []
-        limit = begun + HEAL_SECONDS + self.jumped
+        limit = begun + HEAL_SECONDS + self.jumped + self.users.pools.jobs.queue_seconds()
         right = 0  # twice in a row: the last wishes may not have been looked at yet
         while right < 2 and self.loop.time() < limit and not self.result.broken:
             await asyncio.sleep(3.0)
