@@ -9,7 +9,7 @@ import msgspec
 
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.spec import Kind, ObjectSpec, Probe, WarmPoolSpec
-from spinyard.core.want import RouteWant
+from spinyard.core.want import BoundaryWant, RouteWant
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,18 @@ class RouteFacts:
     """the wish that was acknowledged, or is being asked for; None: not known. A holder that finds another asks again"""
 
 
-Facts = ProcessFacts | EndpointFacts | DirectoryFacts | RouteFacts
+@dataclass(frozen=True, slots=True)
+class BoundaryFacts:
+    """As RouteFacts. `missing`: the Services ("namespace/name") that have no route the data plane knows; while one is
+    missing the boundary is not in force, and its requests stay with the parent."""
+
+    acknowledged: bool
+    rejected: str = ""
+    want: BoundaryWant | None = None
+    missing: tuple[str, ...] = ()
+
+
+Facts = ProcessFacts | EndpointFacts | DirectoryFacts | RouteFacts | BoundaryFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +197,31 @@ class LookStarts:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class LookGauge:
+    """One figure from a Prometheus HTTP API. Answer: GaugeSample, or Unknown."""
+
+    url: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookJoin:
+    """How many of the unit's requests since `since` have a whole trace. Answer: TraceJoin, or Unknown."""
+
+    cluster: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class LookShadow:
+    """What the comparison of copied requests has found for this boundary since `since`. Answer: ShadowFound, or
+    Unknown."""
+
+    cluster: str
+    since: float
+
+
 Look = (
     LookResource
     | LookProbe
@@ -197,7 +233,39 @@ Look = (
     | LookTraffic
     | LookHold
     | LookStarts
+    | LookGauge
+    | LookJoin
+    | LookShadow
 )
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeSample:
+    """`value` may be NaN: then it is missing data. `at`: when it was measured (unix seconds)."""
+
+    value: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TraceJoin:
+    """`samples`: ids of traces that are not whole, at most 5."""
+
+    joined: int
+    broken: int
+    samples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowFound:
+    """`different`: beyond the learned noise. `errors`: the unit gave no answer to compare, or a 5xx where the parent
+    gave none. `fields`: (name, how often it differed), most frequent first, at most 10."""
+
+    compared: int
+    different: int
+    errors: int = 0
+    skipped: int = 0
+    fields: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +423,21 @@ class Traffic(msgspec.Struct, frozen=True, omit_defaults=True):
     clusters: dict[str, ClusterTraffic] = {}
 
 
-Answer = Observed | ProbeResult | Children | ObjectBrief | PoolView | Peer | Traffic | Held | Starts | None
+Answer = (
+    Observed
+    | ProbeResult
+    | Children
+    | ObjectBrief
+    | PoolView
+    | Peer
+    | Traffic
+    | Held
+    | Starts
+    | GaugeSample
+    | TraceJoin
+    | ShadowFound
+    | None
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spinyard.core.actions import Action
+from spinyard.core.chain import RecordDraft
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.spec import ClaimPart, Kind, ObjectSpec, RolloutPart
 from spinyard.core.want import Want
@@ -151,6 +152,8 @@ class Plan:
     """reservations of its own that are given back now; all others when it is finished"""
     children: tuple[ChildChange, ...] = ()
     events: tuple[EventDraft, ...] = ()
+    records: tuple[RecordDraft, ...] = ()
+    """for the object's hash chain, in the same commit"""
     finished: bool = False
     keep_seconds: float = 3600.0
     """how long a finished record is kept"""

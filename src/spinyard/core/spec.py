@@ -15,6 +15,7 @@ import msgspec
 
 from spinyard.core.ids import Digest
 from spinyard.core.shift import Sticky
+from spinyard.core.spinout import SpinoutSpec
 
 
 class Kind(StrEnum):
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     CLAIM = "Claim"
     ROLLOUT = "Rollout"
     HOLD = "Hold"
+    SPINOUT = "Spinout"
 
 
 # -- probes ------------------------------------------------------------------------------------------------------
@@ -487,4 +489,14 @@ class HoldSpec:
     until: float | None = None
 
 
-ObjectSpec = ServiceSpec | SpinSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec | RolloutSpec | HoldSpec
+ObjectSpec = (
+    ServiceSpec
+    | SpinSpec
+    | JobSpec
+    | NamedTemplateSpec
+    | WarmPoolSpec
+    | ClaimSpec
+    | RolloutSpec
+    | HoldSpec
+    | SpinoutSpec
+)

@@ -97,4 +97,39 @@ class RouteWant(msgspec.Struct, frozen=True, tag="route", kw_only=True):
     split: Split | None = None
 
 
-Want = ProcessWant | DirectoryWant | FileWant | EndpointWant | RouteWant
+class BoundaryRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of a boundary, as `core.spinout.BoundaryRoute` describes them. `weighted` False: always to the parent.
+    `mirrored`: copied to where answers are compared."""
+
+    path: str
+    method: str = ""
+    weighted: bool = True
+    mirrored: bool = False
+
+
+class BoundaryWant(msgspec.Struct, frozen=True, tag="boundary", kw_only=True):
+    """Requests to a parent's hosts that match a rule are shared between parent and unit; all others stay untouched.
+
+    `parent`, `unit`: "namespace/name" of Services whose RouteWants the data plane knows; it follows them when their
+    clusters change. Its own clusters are `boundary_cluster(cluster, side)`: each side's weighted requests are counted
+    by themselves, forced and mirrored ones elsewhere."""
+
+    cluster: str
+    parent: str
+    unit: str
+    rules: tuple[BoundaryRule, ...]
+    weight: int = 0
+    mirror: int = 0
+    """parts of 10,000 of the requests of mirrored rules that are copied"""
+    sticky: Sticky = Sticky()
+    host: str = ""
+    """host name under which the SDK calls the unit; at the parent's share the answer is 421 `local`"""
+    jwks: str = ""
+
+
+def boundary_cluster(cluster: str, side: str) -> str:
+    """`side`: old, new, forced-old, forced-new, local."""
+    return f"{cluster}~{side}"
+
+
+Want = ProcessWant | DirectoryWant | FileWant | EndpointWant | RouteWant | BoundaryWant

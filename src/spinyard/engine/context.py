@@ -14,6 +14,7 @@ from spinyard.ports.clock import Clock
 from spinyard.ports.domain import Domain
 from spinyard.ports.prober import Prober
 from spinyard.ports.provider import Provider
+from spinyard.ports.reader import Reader, ReadLook
 from spinyard.ports.store import Store
 from spinyard.ports.traffic import NoTraffic, TrafficReader
 
@@ -95,6 +96,7 @@ class Context:
     settings: EngineSettings
     watch: Watch = field(default_factory=NoWatch)
     traffic: TrafficReader = field(default_factory=NoTraffic)
+    readers: Mapping[type[ReadLook], Reader] = field(default_factory=dict)
     failpoint: Callable[[str], None] = no_failpoint
     committed: Callable[[int], None] = lambda seq: None
     figures: Figures = field(default_factory=Figures)

@@ -10,12 +10,15 @@ from spinyard.core.observed import (
     Answer,
     Look,
     LookChildren,
+    LookGauge,
     LookHold,
+    LookJoin,
     LookObject,
     LookPeer,
     LookPool,
     LookProbe,
     LookResource,
+    LookShadow,
     LookStarts,
     LookTraffic,
     LookWatch,
@@ -25,6 +28,7 @@ from spinyard.core.observed import (
 )
 from spinyard.core.row import ObjectRow
 from spinyard.engine.context import Context
+from spinyard.ports.reader import ReadLook
 
 log = structlog.get_logger()
 
@@ -73,6 +77,8 @@ async def _answer(context: Context, row: ObjectRow, look: Look) -> Answer:
             return await context.read(lambda: context.store.starts(digest, scope, limit=limit))
         case LookTraffic(clusters=clusters):
             return await _traffic(context, clusters)
+        case LookGauge() | LookJoin() | LookShadow():
+            return await _read(context, look)
 
 
 def _no_provider(key: str) -> Unknown:
@@ -110,6 +116,20 @@ async def _traffic(context: Context, clusters: tuple[str, ...]) -> Answer:
     except Exception as error:  # noqa: BLE001  any failure to look is Unknown
         log.warning("counters could not be read", clusters=clusters, error=repr(error))
         return Unknown(f"the data plane gave no counters: {error}")
+
+
+async def _read(context: Context, look: ReadLook) -> Answer:
+    reader = context.readers.get(type(look))
+    if reader is None:
+        return Unknown(f"nothing here answers {type(look).__name__}")
+    try:
+        async with asyncio.timeout(context.settings.observe_seconds):
+            return await reader.read(look)
+    except TimeoutError:
+        return Unknown(f"no answer within {context.settings.observe_seconds:g} s")
+    except Exception as error:  # noqa: BLE001  any failure to look is Unknown
+        log.warning("figure could not be read", look=repr(look), error=repr(error))
+        return Unknown(f"could not be read: {error}")
 
 
 async def _probe(context: Context, look: LookProbe) -> ProbeResult:

@@ -29,9 +29,11 @@ from spinyard.core.spec import (
     TemplateSpec,
     WarmPoolSpec,
 )
+from spinyard.core.spinout import SpinoutSpec
 from spinyard.manifest.objects import API_VERSION
 from spinyard.manifest.rollout_render import rollout_fields, strategy_fields
 from spinyard.manifest.scalars import bytes_text, cores_text, plain_number, timestamp_text
+from spinyard.manifest.spinout_render import spinout_fields
 
 Fields = dict[str, object]
 
@@ -66,6 +68,8 @@ def _spec(spec: ObjectSpec, template: TemplateSpec | None) -> Fields:
             return _claim(spec)
         case RolloutSpec():
             return rollout_fields(spec)
+        case SpinoutSpec():
+            return spinout_fields(spec)
         case HoldSpec():
             until = None if spec.until is None else timestamp_text(spec.until)
             return _given({"scope": spec.scope, "why": spec.why, "by": spec.by, "until": until})

@@ -1,0 +1,1 @@
+"""PURE. A responsibility leaves its parent: phases, weights, gates, and the way back."""
