@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+RECORD_BYTES_MAX = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class RecordDraft:
-    """`kind`: what sort of thing happened (transition, verdict, approval, verb ...). `body`: JSON, at most 64 KiB."""
+    """`kind`: what sort of thing happened (transition, verdict, approval, verb ...). `body`: JSON, at most
+    RECORD_BYTES_MAX."""
 
     kind: str
     body: bytes

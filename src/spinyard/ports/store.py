@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
+from spinyard.core.chain import Record, RecordDraft
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts
 from spinyard.core.plan import BindMember, Plan, Resource
@@ -221,6 +222,11 @@ class Transaction(Protocol):
 
     def event(self, uid: Uid, type: Literal["Normal", "Warning"], reason: str, message: str, *, actor: str) -> None: ...
 
+    def record(self, uid: Uid, draft: RecordDraft, actor: str) -> None:
+        """Appends to the object's hash chain (core.chain). Raises NotFound, and InvalidInput when the body is too
+        long. What a plan does is recorded by its commit (Plan.records); this is for what a person did."""
+        ...
+
 
 class Store(Protocol):
     # -- engine ----------------------------------------------------------------------------------------------------
@@ -331,6 +337,14 @@ class Store(Protocol):
     ) -> Sequence[StoredEvent]:
         """*read*. In order of (commit_seq, index), strictly after `after`. Raises Expired when `after` is older than
         the pruned history (and not (0, 0))."""
+        ...
+
+    def records(self, uid: Uid, *, after: int = 0, limit: int = 200) -> Sequence[Record]:
+        """*read*. The object's hash chain in order, those with seq > `after`. They stay as long as the object does."""
+        ...
+
+    def last_record(self, uid: Uid) -> tuple[int, str]:
+        """*read*. (seq, hash) of the last record that was written, remembered apart from it; (0, "") for none."""
         ...
 
     def commit_seq(self) -> int:

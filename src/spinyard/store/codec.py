@@ -25,6 +25,7 @@ from spinyard.core.spec import (
     TemplateSpec,
     WarmPoolSpec,
 )
+from spinyard.core.spinout import SpinoutSpec
 from spinyard.core.want import Want
 from spinyard.ports.store import StoredObject
 
@@ -41,6 +42,7 @@ _SPECS: Mapping[str, msgspec.json.Decoder[ObjectSpec]] = {
     Kind.WARM_POOL: msgspec.json.Decoder(WarmPoolSpec),
     Kind.CLAIM: msgspec.json.Decoder(ClaimSpec),
     Kind.ROLLOUT: msgspec.json.Decoder(RolloutSpec),
+    Kind.SPINOUT: msgspec.json.Decoder(SpinoutSpec),
     Kind.HOLD: msgspec.json.Decoder(HoldSpec),
 }
 _TEMPLATE = msgspec.json.Decoder(TemplateSpec)

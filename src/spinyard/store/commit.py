@@ -24,9 +24,9 @@ from spinyard.core.plan import (
     WakeChild,
 )
 from spinyard.core.row import ObjectRow
-from spinyard.core.want import RouteWant
+from spinyard.core.want import BoundaryWant, RouteWant, Want
 from spinyard.ports.store import Commit, CommitResult, Committed, Refused, Stale
-from spinyard.store import pools, rollouts
+from spinyard.store import pools, records, rollouts
 from spinyard.store.codec import Templates, json_text, label_pairs
 from spinyard.store.commit_sql import FIRST_STATE, CommitStatements
 from spinyard.store.dialect import Words, is_poison
@@ -100,6 +100,9 @@ class Committer:
         created, deleted = self._change_children(connection, applied, seq, now)
         told = self._change_services(connection, applied, seq, now)
         self._write_resources(connection, applied, seq, now)
+        for commit in applied:
+            if commit.plan.records:
+                records.append(connection, commit.row.uid, commit.plan.records, actor=commit.actor, now=now)
         self._finish(connection, applied)
         self._wake_owners(connection, applied, now)
         index = self._write_events(connection, applied, created, deleted, told, seq, index, now)
@@ -198,7 +201,7 @@ class Committer:
         if last:
             rows = [_resource_record(*last[key], now) for key in sorted(last)]
             connection.execute_rows(self._sql.upsert_resources, rows, {"seq": seq})
-            if any(isinstance(want := r.stored_want, RouteWant) and want.by_host for _, r in last.values()):
+            if any(_misleads_old_readers(resource.stored_want) for _, resource in last.values()):
                 connection.execute(self._rollouts.ask_for_2, {})
 
     def _finish(self, connection: Link, applied: Sequence[Commit]) -> None:
@@ -245,6 +248,10 @@ class Committer:
         if records:
             connection.execute_rows(self._sql.insert_events, records, {"seq": seq, "at": now})
         return index + len(records)
+
+
+def _misleads_old_readers(want: Want | None) -> bool:
+    return isinstance(want, BoundaryWant) or (isinstance(want, RouteWant) and want.by_host)
 
 
 def _is_row_fault(error: Exception) -> bool:

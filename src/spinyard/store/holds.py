@@ -17,7 +17,7 @@ _OVER = Sql(
     "(namespace, name) IN (VALUES (:namespace_a, :name_a), (:namespace_b, :name_b), (:namespace_c, :name_c))"
 )
 
-PARENTS = (Kind.SERVICE, Kind.JOB, Kind.WARM_POOL, Kind.ROLLOUT)
+PARENTS = (Kind.SERVICE, Kind.JOB, Kind.WARM_POOL, Kind.ROLLOUT, Kind.SPINOUT)
 _WAKE = (
     "UPDATE objects SET wake_seq = objects.wake_seq + 1, wake_at = CASE WHEN objects.wake_at IS NULL "
     "OR objects.wake_at > b.at THEN b.at ELSE objects.wake_at END FROM (SELECT uid, :now + "

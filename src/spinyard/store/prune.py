@@ -14,8 +14,9 @@ from spinyard.store.link import Link, Sql
 
 ROWS_MAX = 1000
 """of each sort, per call"""
-ROLLOUTS_KEEP_MAX = 1000
-"""finished ones, whatever else is kept"""
+COUNTED_APART = (Kind.ROLLOUT, Kind.SPINOUT)
+COUNTED_APART_KEEP_MAX = 1000
+"""finished ones of each such kind, whatever else is kept"""
 KEYS_KEEP_SECONDS = 48 * 3600.0
 TEMPLATES_KEEP_SECONDS = 24 * 3600.0
 LEDGER_KEEP_SECONDS = 24 * 3600.0
@@ -32,17 +33,15 @@ class PruneStatements:
             "ORDER BY keep_until LIMIT :limit"
         )
         self.finished = Sql("SELECT COUNT(*) FROM objects WHERE finished = 1")
-        self.rollouts = Sql(f"SELECT COUNT(*) FROM objects WHERE finished = 1 AND kind = '{Kind.ROLLOUT}'")
-        self.too_many, self.too_many_rollouts = (
-            Sql(
-                f"SELECT uid FROM objects o WHERE finished = 1 AND kind {which} '{Kind.ROLLOUT}' AND {_NO_OPEN} "
-                "ORDER BY finished_at, uid LIMIT :limit"
-            )
-            for which in ("<>", "=")
-        )
+        self.apart = [
+            (Sql(f"SELECT COUNT(*) FROM objects WHERE finished = 1 AND kind = '{kind}'"), _oldest(f"kind = '{kind}'"))
+            for kind in COUNTED_APART
+        ]
+        self.too_many = _oldest(" AND ".join(f"kind <> '{kind}'" for kind in COUNTED_APART))
         self.forget = [
             Sql(f"DELETE FROM labels WHERE uid IN {uids}"),
             Sql(f"DELETE FROM resources WHERE owner_uid IN {uids} AND closed_at IS NOT NULL AND retained = 0"),
+            *(Sql(f"DELETE FROM {table} WHERE uid IN {uids}") for table in ("records", "record_heads")),
             Sql(f"DELETE FROM objects WHERE uid IN {uids}"),
         ]
         self.newest = Sql("SELECT commit_seq FROM sequence WHERE id = 1")
@@ -98,15 +97,23 @@ def prune(
 def _prune_finished(connection: Link, sql: PruneStatements, now: float, keep_max: int) -> int:
     uids = set(connection.execute(sql.too_old, {"now": now, "limit": ROWS_MAX}).scalars())
     old = len(uids)
-    rollouts = int(connection.execute(sql.rollouts).scalar_one())
-    others = int(connection.execute(sql.finished).scalar_one()) - rollouts
-    for statement, excess in ((sql.too_many, others - keep_max), (sql.too_many_rollouts, rollouts - ROLLOUTS_KEEP_MAX)):
+    apart = [(int(connection.execute(count).scalar_one()), oldest) for count, oldest in sql.apart]
+    others = int(connection.execute(sql.finished).scalar_one()) - sum(count for count, _ in apart)
+    limits = [(oldest, count - COUNTED_APART_KEEP_MAX) for count, oldest in apart]
+    for statement, excess in ((sql.too_many, others - keep_max), *limits):
         if excess > old:
             uids.update(connection.execute(statement, {"limit": min(excess, ROWS_MAX)}).scalars())
     if not uids:
         return 0
     parameter = {"uids": json_text(sorted(uids))}
     return sum(connection.execute(statement, parameter).rowcount for statement in sql.forget)
+
+
+def _oldest(condition: str) -> Sql:
+    return Sql(
+        f"SELECT uid FROM objects o WHERE finished = 1 AND {condition} AND {_NO_OPEN} "
+        "ORDER BY finished_at, uid LIMIT :limit"
+    )
 
 
 def _prune_events(connection: Link, sql: PruneStatements, before: float, keep_max: int) -> int:

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 READER_VERSION = 2
 """What this code can read. A store whose `min_reader_version` is higher is refused. A new store asks for 1; it asks for
 2 from the moment it holds what a reader of 1 (0.1.0) would take for something else and send requests astray by: a route
-by host name, or a Service whose cluster is that of a promoted side."""
+by host name, a Service whose cluster is that of a promoted side, or requests of a parent that go to its unit."""
 FIRST_READER_VERSION = 1
 ASK_FOR_2 = "UPDATE meta SET value = '2' WHERE name = 'min_reader_version' AND value = '1'"
 
-HEAD = "0002"
+HEAD = "0003"
 """the newest migration"""
 
 metadata = sa.MetaData()
@@ -216,4 +216,27 @@ keys = sa.Table(
     sa.Column("response", sa.LargeBinary, nullable=False),
     _time("created_at", nullable=False),
     sa.Index("ix_keys_created", "created_at"),
+)
+
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("uid", _Text, primary_key=True),
+    sa.Column("seq", _Int, primary_key=True, autoincrement=False),
+    _time("at", nullable=False),
+    _text("actor"),
+    _text("kind"),
+    _text("body"),
+    _text("before_hash"),
+    _text("hash"),
+)
+
+record_heads = sa.Table(
+    "record_heads",
+    metadata,
+    sa.Column("uid", _Text, primary_key=True),
+    _int("seq"),
+    # Of the last record: that one is missing at the end shows.
+    _text("hash"),
+    sqlite_with_rowid=False,
 )

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from spinyard.core.chain import Record
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts
 from spinyard.core.plan import Resource
@@ -15,7 +16,7 @@ from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
 from spinyard.errors import Conflict
 from spinyard.ports.store import Commit, CommitResult, Lease, StoredEvent, Transaction
-from spinyard.store import holds, pools, prune, rollouts, starts, views
+from spinyard.store import holds, pools, prune, records, rollouts, starts, views
 from spinyard.store import leases as lease_rows
 from spinyard.store.codec import Templates, json_text
 from spinyard.store.commit import Committer
@@ -28,7 +29,7 @@ from spinyard.store.transaction import SqlTransaction
 T = TypeVar("T")
 
 DRIVEN: Mapping[str, frozenset[str] | None] = dict.fromkeys(
-    (Kind.SERVICE, Kind.SPIN, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM, Kind.ROLLOUT, Kind.HOLD)
+    (Kind.SERVICE, Kind.SPIN, Kind.JOB, Kind.WARM_POOL, Kind.CLAIM, Kind.ROLLOUT, Kind.SPINOUT, Kind.HOLD)
 )
 
 
@@ -196,6 +197,14 @@ class SqlStore:
                 limit=limit,
                 newest_first=newest_first,
             )
+
+    def records(self, uid: Uid, *, after: int = 0, limit: int = 200) -> Sequence[Record]:
+        with self._sessions.read() as connection:
+            return records.read(connection, uid, after, limit)
+
+    def last_record(self, uid: Uid) -> tuple[int, str]:
+        with self._sessions.read() as connection:
+            return records.head(connection, uid)
 
     def commit_seq(self) -> int:
         with self._sessions.read() as connection:

@@ -7,12 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from spinyard.core.chain import RECORD_BYTES_MAX, RecordDraft
 from spinyard.core.ids import Digest, ResourceKey, Uid
 from spinyard.core.plan import BindMember, Reservation, Resource
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 from spinyard.errors import Conflict, InvalidInput, KeyReused, NotFound, SystemFailure
 from spinyard.ports.store import KeyRecord, NewObject, StoredObject
-from spinyard.store import holds, pools
+from spinyard.store import holds, pools, records
 from spinyard.store.codec import (
     STORED_COLUMNS,
     Templates,
@@ -323,6 +324,17 @@ class SqlTransaction:
         self._begin_write()
         if not self._tell(uid, type, reason, message, actor):
             raise _not_found(uid)
+
+    def record(self, uid: Uid, draft: RecordDraft, actor: str) -> None:
+        self._begin_write()
+        if self._connection.execute(_ABOUT, {"uid": uid}).first() is None:
+            raise _not_found(uid)
+        if len(draft.body) > RECORD_BYTES_MAX:
+            raise InvalidInput(
+                f"a record of {len(draft.body)} bytes in the history of {uid}; at most {RECORD_BYTES_MAX}",
+                next_step="shorten the evidence, or name where it is kept",
+            )
+        records.append(self._connection, uid, (draft,), actor=actor, now=self._now)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

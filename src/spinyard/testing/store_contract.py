@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from spinyard.core.chain import RECORD_BYTES_MAX, RecordDraft, first_break
 from spinyard.core.ids import Digest, Uid, child_uid, resource_key
 from spinyard.core.plan import (
     CreateChild,
@@ -35,7 +36,7 @@ from spinyard.core.spec import (
     digest_of,
 )
 from spinyard.core.want import EndpointWant
-from spinyard.errors import Conflict, Expired, KeyReused, NotFound, SystemFailure
+from spinyard.errors import Conflict, Expired, InvalidInput, KeyReused, NotFound, SystemFailure
 from spinyard.ports.store import (
     Commit,
     CommitResult,
@@ -1203,6 +1204,90 @@ def kept_rollouts_have_a_count_of_their_own(store: Store) -> None:
     assert store.read(kept, now=NOW) == ["s2", "s1", "s0", "r0003", "r0004", "r0005", "r0006"]
 
 
+# -- histories that are chained ---------------------------------------------------------------------------------------
+
+
+def draft(text: str = "{}", kind: str = "transition") -> RecordDraft:
+    return RecordDraft(kind, text.encode())
+
+
+def record_by(store: Store, uid: Uid, made: RecordDraft, *, actor: str = "alice", now: float = NOW) -> None:
+    store.transact(lambda tx: tx.record(uid, made, actor), now=now)
+
+
+def a_history_is_one_chain_whoever_writes_it(store: Store) -> None:
+    add_service(store)
+    row = claim_one(store, "web")
+    assert (store.records(row.uid), store.last_record(row.uid)) == ([], (0, ""))
+    row = must_commit(store, row, records=(draft('{"a": "\\u0000é"}'), draft("[]", "verdict")))
+    record_by(store, row.uid, draft('"go"', "approval"), now=NOW + 0.1)
+    must_commit(store, row, now=NOW + 1 / 3, records=(draft(),))
+    found = store.records(row.uid)
+    assert [(r.seq, r.kind, r.actor, r.at) for r in found] == [
+        (1, "transition", "engine", NOW),
+        (2, "verdict", "engine", NOW),
+        (3, "approval", "alice", NOW + 0.1),
+        (4, "transition", "engine", NOW + 1 / 3),
+    ]
+    assert [r.body for r in found] == [b'{"a": "\\u0000\xc3\xa9"}', b"[]", b'"go"', b"{}"]
+    assert first_break(found) is None
+    assert store.last_record(row.uid) == (4, found[-1].hash)
+    assert list(store.records(row.uid, after=2, limit=1)) == [found[2]]
+
+
+def a_record_of_a_plan_that_was_not_written_is_none(store: Store) -> None:
+    add_service(store)
+    row = claim_one(store, "web")
+    assert isinstance(commit_one(store, replace(row, lease_token=99), records=(draft(),)), Stale)
+    refused = commit_one(store, row, records=(draft(),), requires=(Reserve(scope="s", name="n", limit=0),))
+    assert isinstance(refused, Refused)
+    assert (store.records(row.uid), store.last_record(row.uid)) == ([], (0, ""))
+    must_commit(store, row, records=(draft(),))
+    assert [r.seq for r in store.records(row.uid)] == [1]
+
+
+def a_record_that_cannot_be_written_harms_its_own_row_alone(store: Store) -> None:
+    for name in ("bad", "good", "long"):
+        add_service(store, name)
+    rows = {row.name: row for row in claim_all(store)}
+    bodies = {"bad": b"\xff", "good": b"{}", "long": b"x" * (RECORD_BYTES_MAX + 1)}
+    batch = [Commit(rows[name], plan_for(rows[name], records=(RecordDraft("k", body),)), release=False)
+             for name, body in bodies.items()]  # fmt: skip
+    results = store.commit(batch, now=NOW)
+    assert [type(result) for result in results] == [Refused, Committed, Refused]
+    assert [len(store.records(rows[name].uid)) for name in bodies] == [0, 1, 0]
+
+
+def a_person_s_record_is_whole_or_refused(store: Store) -> None:
+    add_service(store)
+    uid = Uid("uid-web")
+    with raises(NotFound):
+        record_by(store, Uid("nobody"), draft())
+    with raises(InvalidInput):
+        record_by(store, uid, RecordDraft("approval", b"x" * (RECORD_BYTES_MAX + 1)))
+
+    def fails(tx: Any) -> None:
+        tx.record(uid, draft(), "alice")
+        raise KeyReused("after all not", next_step="none")
+
+    with raises(KeyReused):
+        store.transact(fails, now=NOW)
+    assert (store.records(uid), store.last_record(uid)) == ([], (0, ""))
+
+
+def a_history_stays_as_long_as_its_object(store: Store) -> None:
+    for name in ("web", "other"):
+        add_service(store, name)
+        record_by(store, Uid(f"uid-{name}"), draft())
+    row = claim_one(store, "web")
+    must_commit(store, row, finished=True, keep_seconds=1e6, records=(draft(),))
+    prune(store, NOW + 1e5)
+    assert [r.seq for r in store.records(row.uid)] == [1, 2]
+    prune(store, NOW + 2e6)
+    assert (store.records(row.uid), store.last_record(row.uid)) == ([], (0, ""))
+    assert [r.seq for r in store.records(Uid("uid-other"))] == [1]
+
+
 # -- inside ------------------------------------------------------------------------------------------------------------
 
 
@@ -1225,7 +1310,7 @@ class raises:
 
 _NO_CHECKS = {"add_service", "claim_all", "claim_one", "plan_for", "commit_one", "must_commit", "child", "ledger",
               "find_uid", "child_of", "prune", "add_rollout", "a_part", "rolling_out", "told_of",
-              "put_template"}  # fmt: skip
+              "put_template", "draft", "record_by"}  # fmt: skip
 
 STORE_CONTRACT: tuple[Check, ...] = tuple(
     value
