@@ -1,0 +1,24 @@
+"""Contracts: what a unit takes and answers, as OpenAPI, and what a change of that does to those who call it. Pure.
+
+`compare(old, new)` is the gate `contract-compat`: its `is_compatible` says whether every caller of the old contract is
+served by the new one. `shown_to_fail()` proves that each of its checks can fail.
+"""
+
+from spinyard.spinout.contract.checks import CHECKS
+from spinyard.spinout.contract.compare import compare
+from spinyard.spinout.contract.document import InvalidContract, digest
+from spinyard.spinout.contract.finding import ContractDiff, Finding, Place, Severity
+from spinyard.spinout.contract.planted import Shown, shown_to_fail
+
+__all__ = [
+    "CHECKS",
+    "ContractDiff",
+    "Finding",
+    "InvalidContract",
+    "Place",
+    "Severity",
+    "Shown",
+    "compare",
+    "digest",
+    "shown_to_fail",
+]
