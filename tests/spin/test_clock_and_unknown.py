@@ -5,13 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spinyard.core.ids import Uid, resource_key
-from spinyard.core.observed import Absent, ProbeAnswer, ProbeResult
+from spinyard.core.observed import Absent, Present, ProbeAnswer, ProbeResult, ProcessFacts
 from spinyard.core.plan import Resource
 from spinyard.core.spec import Exec, HttpGet, Probe
 from spinyard.core.want import EndpointState
 from spinyard.spin.status import SpinStatus, decode_status, in_time
 from spinyard.spin.unmake import closing
-from tests.spin.spins import ENDPOINT, NOW, PROCESS, RUNNING, decide, endpoint, endpoint_row, ledger, spin, template
+from tests.spin.spins import (
+    ENDPOINT,
+    NOW,
+    PROCESS,
+    RUNNING,
+    after,
+    decide,
+    endpoint,
+    endpoint_row,
+    ledger,
+    spin,
+    template,
+)
 
 HOUR = 3600.0
 NOT_READY = ProbeResult(ProbeAnswer.FAILED, "refused")
@@ -84,3 +96,32 @@ def test_an_instance_out_of_traffic_is_looked_at_again_though_no_hint_comes() ->
     assert again.state == "serving"
     in_traffic = decide(replace(row, state="serving"), NOW, {PROCESS: RUNNING, ENDPOINT: endpoint(healthy=True)})
     assert in_traffic.wake_at is None, "what serves costs nothing"
+
+
+def test_two_control_planes_whose_probes_are_not_in_step_do_not_tell_the_data_plane_in_turns() -> None:
+    made_of = template(readiness_probe=Probe(exec=Exec(("check",)), period_seconds=6.0))
+    row = spin("ready", made_of, SpinStatus(since=NOW - 60), resources=(PROGRAM, endpoint_row()))
+    known = {PROCESS: RUNNING, ENDPOINT: endpoint(healthy=False)}
+    one = decide(row, NOW, known | {"readiness": NOT_READY})
+    assert [action.want.state for action in one.actions] == [EndpointState.UNHEALTHY]  # type: ignore[union-attr]
+    row = after(row, one)
+    known = {PROCESS: RUNNING, ENDPOINT: endpoint(healthy=False, state="unhealthy")}
+    other = decide(row, NOW + 1, known | {"readiness": ProbeResult(ProbeAnswer.OK)})
+    assert other.actions == () and other.wake_at == NOW + 3
+    later = decide(row, NOW + 3, known | {"readiness": ProbeResult(ProbeAnswer.OK)})
+    assert [action.want.state for action in later.actions] == [EndpointState.ACTIVE]  # type: ignore[union-attr]
+    back = decide(row, NOW - HOUR, known | {"readiness": ProbeResult(ProbeAnswer.OK)})
+    assert back.wake_at is not None and back.wake_at <= NOW - HOUR + 3, "the clock went back"
+
+
+def test_what_died_young_is_a_failed_start_also_when_it_is_found_late() -> None:
+    row = spin("serving", template(), SpinStatus(since=NOW), resources=(PROGRAM, endpoint_row()), served_at=NOW)
+    ended = ProcessFacts(running=False, exit_code=3, started_at=NOW - 1000.5, exited_at=NOW - 1000)
+    plan = decide(row, NOW + 30, {PROCESS: Present(ended), ENDPOINT: endpoint()})
+    assert (plan.state, plan.failed_at) == ("failed", NOW + 0.5), "its provider's clock is another"
+    long = replace(ended, started_at=NOW - 2000)
+    assert decide(row, NOW + 30, {PROCESS: Present(long), ENDPOINT: endpoint()}).failed_at == NOW + 30
+    unknown = replace(ended, started_at=None)
+    assert decide(row, NOW + 30, {PROCESS: Present(unknown), ENDPOINT: endpoint()}).failed_at == NOW + 30
+    back = replace(ended, exited_at=NOW - 3000)
+    assert decide(row, NOW + 30, {PROCESS: Present(back), ENDPOINT: endpoint()}).failed_at == NOW + 30

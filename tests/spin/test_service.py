@@ -188,3 +188,21 @@ def test_what_was_ours_goes_when_the_service_becomes_external() -> None:
 def test_a_status_of_before_is_understood() -> None:
     row = service(status=ServiceStatus(since=NOW - 5, target=digest(OLD), good=digest(OLD)))
     assert decide(row, fleet(group("serving", OLD, range(3)))).children == ()
+
+
+def test_a_version_that_starts_and_dies_is_given_up_though_all_of_it_was_up_for_a_moment() -> None:
+    """A program without a probe is up as soon as it runs."""
+    old, new = digest(OLD), digest(NEW)
+    status = ServiceStatus(since=NOW - 60, good=old, target=new, progressed_at=NOW - 30, best_updated_ready=2)
+    row = service(NEW, status)
+    row = after(row, decide(row, fleet()))
+    up = fleet(group("serving", NEW, range(100, 103)), last_served_at=((new, NOW - 1),))
+    first = decide(row, up)
+    assert status_of(first).good == old
+    assert first.wake_at is not None and NOW + 9 < first.wake_at < NOW + 10
+    row = after(row, first)
+    died = tuple(replace(one, served_at=one.failed_at - 0.1) for one in failures(NEW, 5, newest=NOW + 20))
+    second = decide(row, fleet(failed=died, last_served_at=((new, NOW + 19.9),)), NOW + 20)
+    assert status_of(second).given_up == new
+    held_out = decide(row, up, NOW + 10)
+    assert status_of(held_out).good == new

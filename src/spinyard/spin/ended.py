@@ -29,6 +29,19 @@ def succeeded(s: Snapshot) -> Plan:
 
 
 def program_failed(s: Snapshot, facts: ProcessFacts) -> Plan:
+    return replace(failure(s, facts), failed_at=failed_at(s, facts))
+
+
+def failed_at(s: Snapshot, facts: ProcessFacts) -> float:
+    """By how long it ran, where that is known: what dies young is a failed start, also when it is found late. Not by
+    the moment of its end, for the provider's clock may be another."""
+    if s.row.served_at is None or facts.started_at is None or facts.exited_at is None:
+        return s.now
+    ran = facts.exited_at - facts.started_at
+    return min(s.now, s.row.served_at + ran) if ran >= 0 else s.now
+
+
+def failure(s: Snapshot, facts: ProcessFacts) -> Plan:
     if facts.error == "timeout":
         return s.fail(ErrorClass.TIMEOUT, "it ran longer than its timeout", diagnostics=facts.log_tail)
     if facts.error_class:

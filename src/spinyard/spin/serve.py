@@ -78,6 +78,12 @@ def up(s: Snapshot) -> Plan:
         wanted = wanted_state(s, s.probe(own_probe).answer)
     else:
         wanted = EndpointState.ACTIVE
+    if own_probe is not None and wanted is EndpointState.ACTIVE and is_told_unhealthy(s):
+        # Whoever took it out has just seen it fail: two control planes whose probes are not in step would tell the
+        # data plane in turns.
+        left = own_probe.probe.period_seconds / 2 - s.in_phase_seconds
+        if left > 0:
+            return s.stay("not ready a moment ago", "NotReady", wake_in=left, status=status)
     match s.endpoint:
         case Unknown(why=why):
             return s.stay(f"the data plane does not answer: {why}", "Unknown", wake_in=1.0, status=status)
@@ -108,9 +114,13 @@ def wanted_state(s: Snapshot, answer: ProbeAnswer) -> EndpointState:
         case ProbeAnswer.FAILED:
             return EndpointState.UNHEALTHY
         case ProbeAnswer.UNKNOWN:
-            row = s.resource(s.endpoint_key)
-            want = None if row is None else row.stored_want
-            return want.state if isinstance(want, EndpointWant) else EndpointState.ACTIVE
+            return EndpointState.UNHEALTHY if is_told_unhealthy(s) else EndpointState.ACTIVE
+
+
+def is_told_unhealthy(s: Snapshot) -> bool:
+    row = s.resource(s.endpoint_key)
+    want = None if row is None else row.stored_want
+    return isinstance(want, EndpointWant) and want.state is EndpointState.UNHEALTHY
 
 
 def lost(s: Snapshot) -> Plan | None:
@@ -154,10 +164,12 @@ def assert_endpoint(s: Snapshot, state: EndpointState) -> Plan:
     """Its wish goes to the ledger, then to the data plane: what is served after a restart comes from the ledger."""
     want = endpoint_want(s, state)
     row = s.resource(s.endpoint_key) or s.ledger(s.endpoint_key, "endpoint", PROXY)
+    is_news = state is EndpointState.UNHEALTHY and not is_told_unhealthy(s)
     return s.stay(
         "telling the data plane again",
         "Registering",
         wake_in=0.05,
+        status=s.next_phase() if is_news else s.status,
         resources=(replace(row, stored_want=want),),
         actions=(Ensure(PROXY, s.endpoint_key, want),),
     )

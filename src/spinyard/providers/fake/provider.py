@@ -65,7 +65,7 @@ class FakeProvider:
             raise ProviderFailure("the fake provider was told to stop half way")
         if fault is Fault.DUPLICATE:
             self._world.create(key, want, self._clock.now())
-        self._hint(key)
+        self._made(key)
         if fault is Fault.LOST_REPLY:
             await self._clock.sleep(SILENCE_SECONDS)
 
@@ -145,20 +145,31 @@ class FakeProvider:
     async def _give_up_then(self, effect: Callable[[], None]) -> None:
         """Silence; and once the caller has given up, the effect, within late_arrival_seconds."""
 
-        async def arrive() -> None:
-            await self._clock.sleep(self._faults.seconds(self.capabilities.late_arrival_seconds))
-            effect()
-
         try:
             await self._clock.sleep(SILENCE_SECONDS)
         finally:
-            task = asyncio.ensure_future(arrive())
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            self._later(self._faults.seconds(self.capabilities.late_arrival_seconds), effect)
+
+    def _later(self, seconds: float, effect: Callable[[], None]) -> None:
+        async def come() -> None:
+            await self._clock.sleep(seconds)
+            effect()
+
+        task = asyncio.ensure_future(come())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
 
     def _arrive(self, key: ResourceKey, want: Want) -> None:
         self.underway[key] -= 1
         self._world.create(key, want, self._clock.now())
+        self._made(key)
+
+    def _made(self, key: ResourceKey) -> None:
+        """Told now, and again when it ends by itself."""
+        self._hint(key)
+        thing = self._world.things.get(key)
+        if thing is not None and thing.exited_at is not None:
+            self._later(thing.exited_at - self._clock.now(), lambda: self._hint(key))
 
     def _hint(self, key: ResourceKey) -> None:
         for hints in self._listeners:

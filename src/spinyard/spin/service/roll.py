@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
-from spinyard.core.observed import ChildBrief
+from spinyard.core.observed import FLAP_SECONDS, ChildBrief
 from spinyard.core.plan import ChildChange, DeleteChild, EventDraft, Plan
 from spinyard.spin.crash_loop import Loop
 from spinyard.spin.gate import as_trials
@@ -71,14 +71,15 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     up = fleet.count(up_states(s), digest=wanted)
     if up > status.best_updated_ready:
         status = msgspec.structs.replace(status, best_updated_ready=up, progressed_at=s.now)
-    if up >= s.spec.replicas and s.spec.replicas > 0 and status.good != wanted:
+    if up >= s.spec.replicas and s.spec.replicas > 0 and proves_in(s, status) == 0.0:
         status = msgspec.structs.replace(status, good=wanted)
     rolling = up < s.spec.replicas and status.good and status.good != wanted and not status.given_up
     if not rolling or (s.part is not None and s.part.template_digest == status.good):
         return status, ()
     if s.row.paused:
         return msgspec.structs.replace(status, progressed_at=s.now), ()
-    late = s.now - status.progressed_at > s.spec.update.progress_deadline_seconds
+    was_up = status.best_updated_ready >= s.spec.replicas
+    late = not was_up and s.now - status.progressed_at > s.spec.update.progress_deadline_seconds
     failures = crash_loop(s, wanted, s.spec.replicas, since=status.progressed_at).failures
     if not late and failures < GIVE_UP_FAILURES:
         return status, ()
@@ -86,6 +87,18 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     status = msgspec.structs.replace(status, given_up=wanted)
     message = f"{wanted} {cause}; going back to {status.good}"
     return status, (EventDraft("Warning", "RolledBack", message),)
+
+
+def proves_in(s: ServiceSnapshot, status: ServiceStatus) -> float | None:
+    """In how many seconds the wished template is good, if nothing of it fails until then; None: it is already. Where
+    there is something to go back to, its instances must outlive the time in which a failure is one of the start."""
+    wanted = s.spec.template_digest
+    if status.good == wanted:
+        return None
+    served_at = max((at for digest, at in s.children.last_served_at if digest == wanted and at <= s.now), default=None)
+    if not status.good or served_at is None:
+        return 0.0
+    return max(0.0, served_at + FLAP_SECONDS - s.now)
 
 
 def missing(
@@ -181,7 +194,10 @@ def next_look(s: ServiceSnapshot, fleet: Fleet, loop: Loop, *, changed: bool) ->
     waits = []
     if s.now < loop.until:
         waits.append(loop.until - s.now)
-    if fleet.count(up_states(s), digest=s.target) < s.spec.replicas:
+    if fleet.count(up_states(s), digest=s.target) >= s.spec.replicas:
+        proves = None if s.status.given_up else proves_in(s, s.status)
+        waits += [proves + 0.01] if proves else []
+    else:
         left = s.status.progressed_at + s.spec.update.progress_deadline_seconds - s.now
         waits.append(left + 0.01 if left > 0 else IDLE_SECONDS)
     return min(waits) if waits else None

@@ -23,8 +23,10 @@ from spinyard.testing.simulation.stage import Stage
 
 T = TypeVar("T")
 
+PERIOD_SECONDS = 1.0
 FAILURE_SECONDS = 3.0
 """of a watched probe, until it counts as failed"""
+NOT_PROBED = ProbeResult(ProbeAnswer.UNKNOWN, "not probed yet")
 
 
 class Crash(BaseException):
@@ -258,29 +260,47 @@ class SeenDomain:
 
 
 class SickWatch:
-    """Periodic probes: UNKNOWN at the first look, FAILED after a few seconds without an answer."""
+    """Periodic probes: nothing is known before the first of them, and a verdict stands until enough of them say
+    otherwise. Nothing is probed in between: what is asked for is worked out from when it was looked at."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._kept: dict[str, frozenset[LookWatch]] = {}
+        self._since: dict[LookWatch, float] = {}
+        self._verdicts: dict[LookWatch, ProbeResult] = {}
         self._failing_since: dict[LookWatch, float] = {}
 
     def answer(self, uid: str, look: LookWatch) -> ProbeResult:
         sim = self._plane.sim
-        if look not in self._kept.get(uid, frozenset()):
-            return ProbeResult(ProbeAnswer.UNKNOWN, "not probed yet")
-        if sim.world.ready(look.process, sim.steady.now()):
+        now = sim.loop_time
+        if not sim.world.ready(look.process, sim.steady.now()):
+            since = self._failing_since.setdefault(look, now)
+            if since == now:
+                self._look_again(uid, FAILURE_SECONDS)
+            if now - since >= FAILURE_SECONDS:
+                self._verdicts[look] = ProbeResult(ProbeAnswer.FAILED, "it answers no probe")
+        else:
             self._failing_since.pop(look, None)
-            return ProbeResult(ProbeAnswer.OK)
-        if look not in self._failing_since:
-            self._failing_since[look] = sim.loop_time
-            sim.after(FAILURE_SECONDS + 0.01, lambda: self._plane.engine.hint(Uid(uid)))
-        if sim.loop_time - self._failing_since[look] < FAILURE_SECONDS:
-            return ProbeResult(ProbeAnswer.OK)
-        return ProbeResult(ProbeAnswer.FAILED, "it answers no probe")
+            if now - self._since[look] >= PERIOD_SECONDS:
+                self._verdicts[look] = ProbeResult(ProbeAnswer.OK)
+            elif now == self._since[look]:
+                self._look_again(uid, PERIOD_SECONDS)
+        return self._verdicts.get(look, NOT_PROBED)
+
+    def _look_again(self, uid: str, seconds: float) -> None:
+        """As its verdict changes."""
+        self._plane.sim.after(seconds + 0.01, lambda: self._plane.engine.hint(Uid(uid)))
 
     def keep(self, uid: str, looks: frozenset[LookWatch]) -> None:
+        before = self._kept.get(uid, frozenset())
+        if before == looks:
+            return
+        for look in before - looks:
+            for known in (self._since, self._verdicts, self._failing_since):
+                known.pop(look, None)
+        for look in looks - before:
+            self._since[look] = self._plane.sim.loop_time
         if looks:
             self._kept[uid] = looks
         else:
-            self._kept.pop(uid, None)
+            del self._kept[uid]

@@ -12,7 +12,7 @@ from spinyard.core.ids import ResourceKey, owner_of
 from spinyard.core.observed import EndpointFacts, Observed, Present, ProbeAnswer, ProbeResult
 from spinyard.core.plan import DeleteChild, Plan
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import ClaimSpec, Kind, Probe, SpinSpec
+from spinyard.core.spec import ClaimSpec, JobSpec, Kind, Probe, SpinSpec
 from spinyard.core.want import ProcessWant, content_mark
 from spinyard.ports.store import Commit, CommitResult, Committed
 from spinyard.testing.simulation.parts import MemberFacts
@@ -207,7 +207,9 @@ class PoolChecks:
 
 
 def _is_about_pools(row: ObjectRow) -> bool:
-    return row.kind in (Kind.WARM_POOL, Kind.CLAIM) or (isinstance(row.spec, SpinSpec) and row.spec.pool_uid != "")
+    spec = row.spec
+    is_part = isinstance(spec, SpinSpec | JobSpec) and spec.pool_uid != ""
+    return row.kind in (Kind.WARM_POOL, Kind.CLAIM) or is_part
 
 
 class HookProber:
