@@ -21,6 +21,7 @@ KINDS: Mapping[str, Kind] = {
     "warmpools": Kind.WARM_POOL,
     "claims": Kind.CLAIM,
     "rollouts": Kind.ROLLOUT,
+    "spinouts": Kind.SPINOUT,
 }
 
 

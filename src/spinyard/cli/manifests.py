@@ -46,7 +46,7 @@ def read_manifests(files: Sequence[str], namespace: str = "default") -> list[Jso
     for path in _expand(files):
         text, source = _read(path)
         base_dir = os.getcwd() if path == "-" else os.path.dirname(os.path.abspath(path))
-        manifests, found = load(text, source, base_dir=base_dir)
+        manifests, found = load(text, source, base_dir=base_dir, read_file=_read_contract)
         problems += found
         if not problems:
             objects += _published(manifests, text, namespace)
@@ -126,6 +126,13 @@ def _read(path: str) -> tuple[str, str]:
         return data.decode(), source
     except UnicodeDecodeError as cause:
         raise Usage(f"{source} is not UTF-8 text (byte {cause.start})") from cause
+
+
+def _read_contract(path: str) -> bytes:
+    from spinyard.manifest.spinout_shapes import CONTRACT_BYTES_MAX
+
+    with open(path, "rb") as file:
+        return file.read(CONTRACT_BYTES_MAX + 1)
 
 
 def _published(manifests: Sequence[Manifest], text: str, namespace: str) -> list[Json]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
 from spinyard.manifest.objects import API_VERSION, BYTES_MAX, OBJECTS_MAX, Manifest, Problem
@@ -22,15 +22,21 @@ __all__ = [
 
 
 def load(
-    text: str, source: str = "file.yaml", *, bytes_max: int = BYTES_MAX, base_dir: str = ""
+    text: str,
+    source: str = "file.yaml",
+    *,
+    bytes_max: int = BYTES_MAX,
+    base_dir: str = "",
+    read_file: Callable[[str], bytes] | None = None,
 ) -> tuple[list[Manifest], list[Problem]]:
     """Every object of a YAML or JSON text that is right, and every problem of those that are not.
 
     `base_dir`: an absolute directory that relative paths (workingDir, files) are taken from; empty: they are refused.
+    `read_file`: how the contract of a Spinout is read (absolute path; raises OSError); None: it is refused.
     """
     from spinyard.manifest import read
 
-    return read.load(text, source, bytes_max=bytes_max, base_dir=base_dir)
+    return read.load(text, source, bytes_max=bytes_max, base_dir=base_dir, read_file=read_file)
 
 
 def from_json(obj: object, source: str = "request", *, base_dir: str = "") -> tuple[list[Manifest], list[Problem]]:

@@ -41,6 +41,8 @@ from spinyard.manifest import job_shapes, pool_shapes, shapes
 from spinyard.manifest.kinds import AnyShape
 from spinyard.manifest.objects import WrittenSpec
 from spinyard.manifest.rollout_convert import strategy
+from spinyard.manifest.spinout_convert import spinout
+from spinyard.manifest.spinout_shapes import SpinoutShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def convert(shape: AnyShape) -> Converted:
             return _pool(shape.spec)
         case pool_shapes.ClaimShape():
             return Converted(Kind.CLAIM, _claim(shape.spec), {})
+        case SpinoutShape():
+            return Converted(Kind.SPINOUT, spinout(shape.spec), {})
         case _:
             assert_never(shape)
 

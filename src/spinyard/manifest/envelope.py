@@ -26,7 +26,7 @@ _KUBERNETES = {
     "Namespace": "namespaces need no object: set metadata.namespace",
     "PersistentVolumeClaim": "use dataDirectories in the template",
 }
-_KINDS = "Service, Job, WarmPool, Claim or Template"
+_KINDS = "Service, Job, WarmPool, Claim, Spinout or Template"
 
 
 def check_envelope(report: Report) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from spinyard.manifest.job_shapes import JobShape
 from spinyard.manifest.pool_shapes import ClaimShape, WarmPoolShape
 from spinyard.manifest.shapes import ServiceShape, TemplateObjectShape
+from spinyard.manifest.spinout_shapes import SpinoutShape
 
-AnyShape = ServiceShape | JobShape | TemplateObjectShape | WarmPoolShape | ClaimShape
+AnyShape = ServiceShape | JobShape | TemplateObjectShape | WarmPoolShape | ClaimShape | SpinoutShape
 
 SHAPES: dict[str, type[AnyShape]] = {
     "Service": ServiceShape,
@@ -14,4 +15,5 @@ SHAPES: dict[str, type[AnyShape]] = {
     "Template": TemplateObjectShape,
     "WarmPool": WarmPoolShape,
     "Claim": ClaimShape,
+    "Spinout": SpinoutShape,
 }

@@ -15,10 +15,11 @@ from spinyard.core.spec import (
     TemplateSpec,
     WarmPoolSpec,
 )
+from spinyard.core.spinout import SpinoutSpec
 
 API_VERSION = "spinyard.dev/v1"
 
-WrittenSpec = ServiceSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec
+WrittenSpec = ServiceSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec | SpinoutSpec
 
 BYTES_MAX = 1 << 20
 OBJECTS_MAX = 10_000

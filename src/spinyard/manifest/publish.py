@@ -23,6 +23,11 @@ def schema() -> dict[str, object]:
     _exactly_one(found["WarmPoolSpecShape"], "template", "templateRef")
     _exactly_one(found["OnClaimShape"], "httpGet", "exec")
     _exactly_one(found["StickyShape"], "header", "cookie", "clientAddress")
+    _exactly_one(found["ContractShape"], "file", "text")
+    _exactly_one(found["ThresholdShape"], "max", "min")
+    _any_of(found["LatencyGoalShape"], "maxRatio", "plus", "max")
+    _routes_as_text(found["BoundaryShape"])
+    _shadow_as_switch(found["SpinoutSpecShape"])
     found["LatencyLimitShape"]["anyOf"] = [{"required": ["max"]}, {"required": ["maxRatio"]}]
     _commands(found)
     _strings_as_dependencies(found)
@@ -68,6 +73,26 @@ def _maps_as_variables(found: dict[str, dict[str, object]]) -> None:
         kept = {name: item for name, item in given.items() if name == "description"}
         as_list = {name: item for name, item in given.items() if name not in ("description", "default")}
         properties["env"] = {"anyOf": [as_list, as_map], **kept}
+
+
+def _any_of(definition: dict[str, object], *names: str) -> None:
+    definition["anyOf"] = [{"required": [name]} for name in names]
+
+
+def _routes_as_text(definition: dict[str, object]) -> None:
+    properties = definition["properties"]
+    assert isinstance(properties, dict)
+    as_text = {"type": "string", "pattern": "^([A-Z]+ +)?/", "examples": ["GET /photos/{id}/thumb"]}
+    properties["routes"]["items"] = {"anyOf": [properties["routes"]["items"], as_text]}
+
+
+def _shadow_as_switch(definition: dict[str, object]) -> None:
+    properties = definition["properties"]
+    assert isinstance(properties, dict)
+    given = properties["shadow"]
+    kept = {name: item for name, item in given.items() if name in ("description", "default")}
+    as_fields = {name: item for name, item in given.items() if name not in kept}
+    properties["shadow"] = {"anyOf": [as_fields, {"type": "boolean"}], **kept}
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from spinyard.manifest import checks, graph, job_checks, pool_checks, rollout_checks
+from spinyard.manifest import checks, graph, job_checks, pool_checks, rollout_checks, spinout_checks, spinout_contract
 from spinyard.manifest.compose import Composer, Node, node_of
 from spinyard.manifest.convert import convert
 from spinyard.manifest.envelope import check_envelope
@@ -16,10 +16,16 @@ from spinyard.manifest.kinds import SHAPES
 from spinyard.manifest.objects import BYTES_MAX, OBJECTS_MAX, PROBLEMS_MAX, Manifest, Problem
 from spinyard.manifest.places import place_paths
 from spinyard.manifest.report import Report
+from spinyard.manifest.spinout_contract import ReadFile
 
 
 def load(
-    text: str, source: str = "file.yaml", *, bytes_max: int = BYTES_MAX, base_dir: str = ""
+    text: str,
+    source: str = "file.yaml",
+    *,
+    bytes_max: int = BYTES_MAX,
+    base_dir: str = "",
+    read_file: ReadFile | None = None,
 ) -> tuple[list[Manifest], list[Problem]]:
     problems: list[Problem] = []
     size = len(text.encode(errors="replace"))
@@ -27,7 +33,7 @@ def load(
         message = f"the text has {size} bytes"
         problems.append(Problem(source, 1, 1, "", "too_large", message, f"at most {bytes_max} bytes", "split it"))
         return [], problems
-    manifests = _load(Composer(text, source, problems).documents(), source, problems, base_dir)
+    manifests = _load(Composer(text, source, problems).documents(), source, problems, base_dir, read_file)
     if not manifests and any(problem.code == "invalid_yaml" for problem in problems):
         return _load_json(text, source, base_dir) or ([], problems)
     return manifests, problems
@@ -51,7 +57,13 @@ def from_json(obj: object, source: str = "request", *, base_dir: str = "") -> tu
     return _load(iter([root]), source, problems, base_dir), problems
 
 
-def _load(documents: Iterator[Node], source: str, problems: list[Problem], base_dir: str) -> list[Manifest]:
+def _load(
+    documents: Iterator[Node],
+    source: str,
+    problems: list[Problem],
+    base_dir: str,
+    read_file: ReadFile | None = None,
+) -> list[Manifest]:
     manifests: list[Manifest] = []
     seen = graph.Graph()
     for count, report in enumerate(_objects(documents, source, problems), start=1):
@@ -60,7 +72,7 @@ def _load(documents: Iterator[Node], source: str, problems: list[Problem], base_
             break
         if len(problems) >= PROBLEMS_MAX:
             break
-        manifest = _object(report, seen, base_dir)
+        manifest = _object(report, seen, base_dir, read_file)
         if manifest is not None:
             manifests.append(manifest)
     seen.check_cycles()
@@ -86,7 +98,7 @@ def _objects(documents: Iterator[Node], source: str, problems: list[Problem]) ->
         known = len(problems)
 
 
-def _object(report: Report, seen: graph.Graph, base_dir: str) -> Manifest | None:
+def _object(report: Report, seen: graph.Graph, base_dir: str, read_file: ReadFile | None) -> Manifest | None:
     before = len(report.problems)
     raw = report.root.value
     kind = check_envelope(report)
@@ -94,6 +106,8 @@ def _object(report: Report, seen: graph.Graph, base_dir: str) -> Manifest | None
         return None
     if base_dir:
         place_paths(raw, base_dir)
+    if kind == "Spinout":
+        spinout_contract.inline(raw, report, base_dir, read_file)
     seen.add(kind, raw, report)
     shape_type = SHAPES[kind]
     try:
@@ -133,5 +147,8 @@ def _check(kind: str, raw: checks.Raw, report: Report) -> None:
         case "Job":
             checks.check_object(kind, raw, report)
             job_checks.check_job(raw, report)
+        case "Spinout":
+            spinout_checks.check_spinout(raw, report)
+            spinout_contract.check_text(raw, report)
         case _:
             checks.check_object(kind, raw, report)

@@ -9,12 +9,15 @@ from typing import assert_never
 
 from spinyard.core.ids import Digest, Uid
 from spinyard.core.spec import ClaimSpec, JobSpec, Kind
+from spinyard.core.spinout import SpinoutSpec
 from spinyard.ports.store import NewObject, StoredObject, Transaction
+from spinyard.spinout.status import SpinoutState
 from spinyard.usecases.claims import NewClaim, claim
 from spinyard.usecases.declared import DeclaredSpec
 from spinyard.usecases.plan import ApplyRequest, Change, ChangeAction, plan_apply
 from spinyard.usecases.pools import with_pool
 from spinyard.usecases.rollout_start import insert_rollout
+from spinyard.usecases.spinout_apply import with_services
 
 INITIAL_STATUS = b"{}"
 
@@ -46,8 +49,8 @@ def carry_out(
     for change in changes:
         if change.template is not None and change.action in (ChangeAction.CREATE, ChangeAction.UPDATE):
             tx.put_template(change.digest, change.template)
-    # A claim or Job may be of a pool that is made in the same request.
-    order = sorted(range(len(changes)), key=lambda n: changes[n].id.kind in (Kind.CLAIM, Kind.JOB))
+    # What these refer to may be made in the same request.
+    order = sorted(range(len(changes)), key=lambda n: changes[n].id.kind in (Kind.CLAIM, Kind.JOB, Kind.SPINOUT))
     done = {n: _carry_out_one(tx, changes[n], new_uid, actor) for n in order}
     return tuple(done[n] for n in range(len(changes)))
 
@@ -101,7 +104,7 @@ def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObje
         namespace=change.id.namespace,
         name=change.id.name,
         spec=_resolved(tx, change, change.spec),
-        state="active" if is_template else "pending",
+        state=_first_state(change.id.kind),
         status=INITIAL_STATUS,
         template_digest=change.digest,
         labels=change.labels,
@@ -111,12 +114,18 @@ def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObje
     return tx.insert(new, actor=actor, why=f"Created by {actor}.")
 
 
+def _first_state(kind: Kind) -> str:
+    if kind is Kind.SPINOUT:
+        return SpinoutState.PROPOSED
+    return "active" if kind is Kind.TEMPLATE else "pending"
+
+
 def _update(tx: Transaction, change: Change, actor: str) -> StoredObject:
     before = change.before
     assert before is not None and change.spec is not None
     spec = _resolved(tx, change, change.spec)
     spec_changed = before.row.spec != spec
-    digest = Digest("") if isinstance(change.spec, ClaimSpec) else change.spec.template_digest
+    digest = Digest("") if isinstance(change.spec, ClaimSpec | SpinoutSpec) else change.spec.template_digest
     return tx.update(
         before.row.uid,
         actor=actor,
@@ -133,4 +142,6 @@ def _resolved(tx: Transaction, change: Change, spec: DeclaredSpec) -> DeclaredSp
     """With what only the server knows."""
     if isinstance(spec, JobSpec) and spec.pool and not spec.pool_uid:
         return with_pool(tx, change.id.namespace, spec)
+    if isinstance(spec, SpinoutSpec):
+        return with_services(tx, change.id.namespace, spec)
     return spec

@@ -14,6 +14,7 @@ from spinyard.usecases.plan import check_match, plan_delete
 from spinyard.usecases.pools import CLAIM_OVER, expiry
 from spinyard.usecases.refusals import being_deleted
 from spinyard.usecases.rollouts import is_promoted, rollout_running, running_of
+from spinyard.usecases.spinouts import refuse_deleted, refuse_fewer
 from spinyard.usecases.views import get_live
 
 REPLICAS_MAX = 10_000
@@ -41,6 +42,7 @@ def scale(tx: Transaction, id: ObjectId, replicas: int, caller: Caller) -> Store
         )
     if spec.replicas == replicas:
         return found
+    refuse_fewer(tx, found, replace(spec, replicas=replicas))
     if replicas == 0:
         _refuse_while_running(tx, id, found, "no instance at all")
     return tx.update(
@@ -111,6 +113,8 @@ def delete(tx: Transaction, found: StoredObject, caller: Caller, *, force: bool)
         plan_delete(tx, found)
     if found.row.kind is Kind.WARM_POOL and found.row.delete_at is None and not force:
         plan_delete(tx, found)
+    if found.row.kind is Kind.SERVICE and found.row.delete_at is None and not force:
+        refuse_deleted(tx, [found])
     return delete_one(tx, found, actor=caller.actor, force=force)
 
 

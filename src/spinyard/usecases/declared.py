@@ -14,11 +14,12 @@ from spinyard.core.spec import (
     TemplateSpec,
     WarmPoolSpec,
 )
+from spinyard.core.spinout import SpinoutSpec
 
 APPLIED_SET = "spinyard.dev/applied-set"
 OWN_PREFIX = "spinyard.dev/"
 
-DeclaredSpec = ServiceSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec
+DeclaredSpec = ServiceSpec | JobSpec | NamedTemplateSpec | WarmPoolSpec | ClaimSpec | SpinoutSpec
 
 
 @dataclass(frozen=True, slots=True)

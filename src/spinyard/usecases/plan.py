@@ -21,6 +21,7 @@ from spinyard.core.spec import (
     WarmPoolSpec,
     digest_of,
 )
+from spinyard.core.spinout import SpinoutSpec
 from spinyard.errors import Conflict, PreconditionFailed
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.declared import APPLIED_SET, OWN_PREFIX, Declared, DeclaredSpec, ObjectId
@@ -28,6 +29,8 @@ from spinyard.usecases.graph import refuse_cycles
 from spinyard.usecases.pools import claim_again, refuse_claimed, refuse_poolless, same_pool
 from spinyard.usecases.refusals import being_deleted, every, problem, raise_problems
 from spinyard.usecases.rollout_start import onto_stored
+from spinyard.usecases.spinout_apply import onto_stored_spinout, refuse_misplaced
+from spinyard.usecases.spinouts import refuse_deleted, refuse_fewer
 
 JOB_ENDED = frozenset({"succeeded", "failed"})
 
@@ -73,6 +76,7 @@ def plan_apply(tx: Transaction, request: ApplyRequest) -> tuple[Change, ...]:
     resolved = _resolve_templates(tx, request.declared)
     refuse_cycles(tx, request.declared)
     refuse_poolless(tx, request.declared)
+    refuse_misplaced(tx, request.declared)
     changes = [
         _change(tx, one, template, digest, request)
         for one, (template, digest) in zip(request.declared, resolved, strict=True)
@@ -80,7 +84,9 @@ def plan_apply(tx: Transaction, request: ApplyRequest) -> tuple[Change, ...]:
     if request.prune:
         changes += _prunes(tx, request)
         deletions = [c for c in changes if c.action is ChangeAction.DELETE]
-        refuse_claimed(tx, [c.before for c in deletions if c.before is not None])
+        going = [c.before for c in deletions if c.before is not None]
+        refuse_claimed(tx, going)
+        refuse_deleted(tx, going)
         _refuse_templates_in_use(tx, deletions, changes)
     return tuple(changes)
 
@@ -90,6 +96,7 @@ def plan_delete(tx: Transaction, found: StoredObject) -> Change:
     row = found.row
     change = Change(ChangeAction.DELETE, ObjectId(row.kind, row.namespace, row.name), before=found)
     refuse_claimed(tx, [found])
+    refuse_deleted(tx, [found])
     _refuse_templates_in_use(tx, [change], [change])
     return change
 
@@ -173,14 +180,17 @@ def _change(
     check_match(found, request.if_match)
     if found is not None and found.row.delete_at is not None:
         raise being_deleted(one.id)
-    spec = one.spec if isinstance(one.spec, ClaimSpec) else replace(one.spec, template_digest=digest)
+    spec = one.spec if isinstance(one.spec, ClaimSpec | SpinoutSpec) else replace(one.spec, template_digest=digest)
     if isinstance(spec, ClaimSpec) and found is not None:
         spec = claim_again(one.id, spec, found, tx.now)
     rollout = None
     if found is not None:
         if isinstance(spec, JobSpec):
             spec = same_pool(spec, found)
+        if isinstance(spec, SpinoutSpec):
+            spec = onto_stored_spinout(one.id, spec, found)
         if isinstance(spec, ServiceSpec):
+            refuse_fewer(tx, found, spec)
             spec, rollout = onto_stored(tx, one.id, spec, template, found)
             if rollout is None and spec.template_digest != digest:
                 digest = spec.template_digest
@@ -222,7 +232,7 @@ def _action(
 def _prunes(tx: Transaction, request: ApplyRequest) -> list[Change]:
     kept = {one.id for one in request.declared}
     out = []
-    for kind in (Kind.CLAIM, Kind.SERVICE, Kind.JOB, Kind.WARM_POOL, Kind.TEMPLATE):
+    for kind in (Kind.CLAIM, Kind.SPINOUT, Kind.SERVICE, Kind.JOB, Kind.WARM_POOL, Kind.TEMPLATE):
         for found in every(tx, kind, labels=request.prune_selector or None):
             row = found.row
             id = ObjectId(row.kind, row.namespace, row.name)

@@ -26,6 +26,7 @@ SETTLED: Mapping[Kind, frozenset[str]] = {
     Kind.WARM_POOL: frozenset({"ready"}),
     Kind.CLAIM: frozenset({"ready", "failed"}),
     Kind.ROLLOUT: frozenset({"succeeded", "rolled_back"}),
+    Kind.SPINOUT: frozenset({"completed", "held", "rolled_back", "abandoned"}),
 }
 
 

@@ -1,0 +1,144 @@
+"""Which Spinout is meant, and what one that has begun keeps others from doing to its parent and its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from spinyard.core.spec import Kind, ServiceSpec
+from spinyard.core.spinout import SpinoutSpec
+from spinyard.errors import Conflict, NotFound
+from spinyard.ports.store import StoredObject, Transaction
+from spinyard.spinout.status import SpinoutState, SpinoutStatus, decode_spinout_status
+from spinyard.usecases.declared import ObjectId
+from spinyard.usecases.refusals import every
+
+S = SpinoutState
+OVER = frozenset({S.COMPLETED, S.ABANDONED})
+AT_REST = OVER | {S.ROLLED_BACK}
+"""nothing of it is in the way of anybody: every request is the parent's, or the unit's for good"""
+SHRINKS = frozenset({S.RETIRING})
+"""the parent need not be able to take everything back any more"""
+
+
+def spinout_spec(found: StoredObject) -> SpinoutSpec:
+    assert isinstance(found.row.spec, SpinoutSpec)
+    return found.row.spec
+
+
+def spinout_status(found: StoredObject) -> SpinoutStatus:
+    return decode_spinout_status(found.row.status)
+
+
+def spinout_id(found: StoredObject) -> ObjectId:
+    return ObjectId(Kind.SPINOUT, found.row.namespace, found.row.name)
+
+
+def find_spinout(tx: Transaction, namespace: str, name: str) -> StoredObject:
+    """The live one, else the newest that is kept. Raises NotFound."""
+    found = tx.find(Kind.SPINOUT, namespace, name)
+    if found is not None:
+        return found
+    kept = tx.select(Kind.SPINOUT, namespace=namespace, finished=True, newest_first=True)
+    for one in kept:
+        if one.row.name == name and one.row.delete_at is None:
+            return one
+    names = sorted({one.row.name for one in (*every(tx, Kind.SPINOUT, namespace=namespace), *kept)})
+    near = get_close_matches(name, names, n=1)
+    raise NotFound(
+        f"There is no Spinout {name!r} in namespace {namespace!r}.",
+        next_step=f"Did you mean {near[0]}?"
+        if near
+        else f"List what there is: `spinyard get spinouts -n {namespace}`.",
+        details={"suggestion": near[0]} if near else {},
+    )
+
+
+def is_over(found: StoredObject) -> bool:
+    return found.finished_at is not None or found.row.state in OVER
+
+
+def goes_back(found: StoredObject) -> bool:
+    row = found.row
+    return row.state == S.ROLLING_BACK or row.delete_at is not None or (bool(spinout_spec(found).abort) and runs(found))
+
+
+def runs(found: StoredObject) -> bool:
+    """Begun, and not at its end: parent and unit are needed."""
+    return not is_over(found) and found.row.state not in AT_REST and spinout_spec(found).started > 0
+
+
+def has_weight(found: StoredObject) -> bool:
+    """The data plane may send requests to the unit, as far as is known."""
+    status = spinout_status(found)
+    moves = status.weight > 0 or status.shown_weight > 0 or status.mirror > 0
+    return not is_over(found) and (moves or found.row.state == S.ROLLING_BACK)
+
+
+def running_with(tx: Transaction, service: StoredObject) -> list[StoredObject]:
+    """Those that run and have this Service as parent or unit."""
+    row = service.row
+    if row.kind is not Kind.SERVICE:
+        return []
+    return [
+        one
+        for one in every(tx, Kind.SPINOUT, namespace=row.namespace)
+        if row.uid in (spinout_spec(one).parent_uid, spinout_spec(one).unit_uid) and runs(one)
+    ]
+
+
+def refuse_fewer(tx: Transaction, service: StoredObject, after: ServiceSpec) -> None:
+    """Of a parent that must be able to take everything back, of a unit that has requests. Raises Conflict."""
+    before = service.row.spec
+    assert isinstance(before, ServiceSpec)
+    if after.replicas >= before.replicas and (after.external is None) == (before.external is None):
+        return
+    name, namespace = service.row.name, service.row.namespace
+    for one in running_with(tx, service):
+        spec, status, row = spinout_spec(one), spinout_status(one), one.row
+        is_parent = spec.parent_uid == service.row.uid
+        keeps = row.state not in SHRINKS and status.held_from not in SHRINKS
+        if is_parent and keeps and after.external is None and after.replicas < spec.capacity_floor:
+            raise Conflict(
+                f"Service {namespace}/{name} is the parent of Spinout {row.name}, which is {row.state}: it keeps "
+                f"{_instances(spec.capacity_floor)} until soaking is over, so that every request can go back at once; "
+                f"{_instances(after.replicas)} would be fewer.",
+                code="capacity_floor",
+                next_step=f"Wait until it is retiring (`spinyard spinout status {row.name} -n {namespace}`), or go "
+                f"back first: `spinyard spinout abort {row.name} -n {namespace} --why '...'`.",
+                details={"spinout": row.name, "state": row.state, "capacityFloor": spec.capacity_floor},
+            )
+        if not is_parent and after.external is None and after.replicas == 0 and has_weight(one):
+            raise _needed(one, f"Service {namespace}/{name}", "no instance at all")
+
+
+def refuse_deleted(tx: Transaction, deletions: Sequence[StoredObject]) -> None:
+    """Neither parent nor unit goes while a Spinout runs. Raises Conflict (in_use)."""
+    for service in deletions:
+        for one in running_with(tx, service):
+            raise _needed(one, f"Service {service.row.namespace}/{service.row.name}", "its deletion")
+
+
+def spinout_over(found: StoredObject, what: str) -> Conflict:
+    id = spinout_id(found)
+    return Conflict(
+        f"{id} is {found.row.state}: there is nothing left to {what}.",
+        code="spinout_over",
+        next_step=f"What happened: `spinyard spinout history {id.name} -n {id.namespace}`.",
+        details={"state": found.row.state},
+    )
+
+
+def _needed(spinout: StoredObject, service: str, what: str) -> Conflict:
+    row, spec = spinout.row, spinout_spec(spinout)
+    part = "parent" if service.endswith(f"/{spec.parent}") else "unit"
+    return Conflict(
+        f"{service} is the {part} of Spinout {row.name}, which is {row.state}: {what} is refused meanwhile.",
+        code="in_use",
+        next_step=f"Go back first (`spinyard spinout abort {row.name} -n {row.namespace} --why '...'`), or let it end.",
+        details={"usedBy": [spinout_id(spinout).path], "state": row.state},
+    )
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance{'' if count == 1 else 's'}"
