@@ -26,9 +26,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`log_e_fail`, `log_e_pass`: natural logarithms of the two e-values; `bound`: what one of them must reach.
-    `needs`: about how many more requests on the new side would decide, if both sides go on as now; None: not
-    foreseeable.
+    """What every judge says. `log_e_fail`, `log_e_pass`: natural logarithms of the two e-values; `bound`: what one of
+    them must reach (all 0 where there is no sequential test). `needs`: about how many more requests on the new side
+    would decide, if both sides go on as now; None: not foreseeable.
+
+    `old`, `new`: requests, and how many of them count against the side: failed, or were over the limit. `value_*`: what
+    was compared with `limit`, in `unit`; None: unknown. `missing`: what there must be before it can be decided.
     """
 
     verdict: Verdict
@@ -41,6 +44,12 @@ class Judgement:
     log_e_pass: float
     bound: float
     needs: int | None = None
+    test: str = "rates of two sides"
+    value_old: float | None = None
+    value_new: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    missing: str = ""
 
 
 def judge(evidence: Evidence, *, alpha: float) -> Judgement:
@@ -55,7 +64,24 @@ def judge(evidence: Evidence, *, alpha: float) -> Judgement:
     needs = _needs(evidence, bound) if verdict is Verdict.INCONCLUSIVE else None
     why = _why(verdict, evidence, needs, is_worse=log_e_fail >= bound)
     old, new, margin = evidence.old, evidence.new, evidence.margin
-    return Judgement(verdict, why, old, new, margin, alpha, log_e_fail, log_e_pass, bound, needs)
+    rate_old, rate_new = (side.rate if side.requests else None for side in (old, new))
+    return Judgement(
+        verdict,
+        why,
+        old,
+        new,
+        margin,
+        alpha,
+        log_e_fail,
+        log_e_pass,
+        bound,
+        needs,
+        value_old=rate_old,
+        value_new=rate_new,
+        limit=None if rate_old is None else rate_old + margin,
+        unit="failed",
+        missing=_missing(verdict, evidence, needs),
+    )
 
 
 def judge_split(asked_share: float, old: Counts, new: Counts, *, alpha: float) -> tuple[bool, float]:
@@ -69,6 +95,16 @@ def judge_split(asked_share: float, old: Counts, new: Counts, *, alpha: float) -
     null = new.requests * math.log(asked_share) + old.requests * math.log1p(-asked_share)
     log_e = mixture - math.log(math.pi) - null
     return log_e >= math.log(1.0 / alpha), log_e
+
+
+def _missing(verdict: Verdict, evidence: Evidence, needs: int | None) -> str:
+    if verdict is Verdict.ERROR:
+        return "a measurement that can be used"
+    if verdict is not Verdict.INCONCLUSIVE:
+        return ""
+    if not evidence.old.requests:
+        return "requests on the old side"
+    return "rates that are further from the margin" if needs is None else f"about {needs} more requests on the new side"
 
 
 def _verdict(problem: str, log_e_fail: float, log_e_pass: float, bound: float) -> Verdict:
