@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +20,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -36,6 +34,7 @@ if not __package__:  # run as a file: the folder that holds `examples` is needed
 from examples.gallery.gate import Gate
 from examples.gallery.page import CONTENT_POLICY, render_page
 from examples.gallery.problems import Problem
+from examples.gallery.serve import listen, say, serve
 from examples.gallery.settings import Settings, read_settings
 from examples.gallery.store import Comment, Photo, Store
 from examples.gallery.thumbnails import SIZE_MAX, SIZE_MIN, THUMBNAIL_TYPE, render_thumbnail
@@ -49,10 +48,6 @@ LIST_PHOTOS_MAX = 200
 LIST_COMMENTS_MAX = 200
 TITLE_MAX, AUTHOR_MAX, TEXT_MAX = 120, 60, 1_000
 COMMENT_BYTES_MAX = 16 * 1024
-REQUESTS_AT_ONCE_MAX = 1_024  # uvicorn counts idle connections too, and Envoy keeps many
-# Envoy keeps idle connections to us for an hour. If we closed them earlier, a request could be on its way at that very
-# moment and be lost; uvicorn's default of 5 s does exactly that.
-KEEP_ALIVE_SECONDS = 3_900
 
 
 class Gallery:
@@ -178,70 +173,29 @@ class Gallery:
             await asyncio.sleep(self._settings.warmup_seconds)
             await self._in_thread(self._store.open)
         except (OSError, sqlite3.Error) as broken:
-            _say("failed", why=f"the store in {self._settings.data} cannot be opened: {broken}")
+            say("failed", why=f"the store in {self._settings.data} cannot be opened: {broken}")
             signal.raise_signal(signal.SIGTERM)
             return
         self.gate.is_ready = True
-        _say("ready", instance=self._settings.instance, version=self._settings.version)
+        say("ready", instance=self._settings.instance, version=self._settings.version)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, which also tells the gate that the end is near."""
-
-    def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
-        super().__init__(config)
-        self._gate = gate
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        self._gate.is_stopping = True
-        super().handle_exit(sig, frame)
-
-
 def main() -> int:
     settings = read_settings()
     gallery = Gallery(settings)
-    config = uvicorn.Config(
-        gallery.gate,
-        loop="asyncio",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=REQUESTS_AT_ONCE_MAX,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, int(settings.grace_seconds)),
-    )
     try:
-        listener = _listen(settings.host, settings.port)
+        listener = listen(settings.host, settings.port)
     except OSError as taken:
         raise SystemExit(f"gallery: cannot listen on {settings.host}:{settings.port}: {taken.strerror}") from taken
-    _say("listening", host=settings.host, port=listener.getsockname()[1])
+    say("listening", host=settings.host, port=listener.getsockname()[1])
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again at its end, which must not kill us then
         signal.signal(number, lambda *_: None)
-    _Server(config, gallery.gate).run(sockets=[listener])
-    _say("stopped", **gallery.gate.as_dict())
+    serve(gallery.gate, listener, grace_seconds=settings.grace_seconds)
+    say("stopped", **gallery.gate.as_dict())
     return 0 if gallery.gate.is_ready else 1
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio switches Nagle off only for sockets that name it.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.bind((host, port))
-    listener.listen(1024)
-    return listener
-
-
-def _say(event: str, **fields: object) -> None:
-    print(json.dumps({"event": event, **fields}), flush=True)
 
 
 def _bounded(request: Request, limit: int) -> Request:
@@ -332,7 +286,7 @@ async def _http_problem(request: Request, error: HTTPException) -> Response:
 
 async def _store_problem(request: Request, error: Exception) -> Response:
     """Locked for too long, disk full, file gone: ours, worth another try, never a stack trace."""
-    _say("store-error", path=request.url.path, why=str(error))
+    say("store-error", path=request.url.path, why=str(error))
     problem = Problem(503, "store-unavailable", "The store cannot be used right now; nothing was changed.")
     return JSONResponse(problem.as_dict(), 503, headers={"retry-after": "1"}, media_type="application/problem+json")
 

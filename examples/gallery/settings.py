@@ -28,25 +28,26 @@ def read_settings(env: Mapping[str, str] = os.environ) -> Settings:
     """Raises SystemExit with one clear sentence per wrong variable."""
     if not env.get("GALLERY_DATA"):
         raise SystemExit("gallery: GALLERY_DATA must name the directory that all instances share")
-    fail_rate = _number(env, "GALLERY_FAIL_RATE", 0.0)
+    fail_rate = number(env, "GALLERY_FAIL_RATE", 0.0)
     if not 0.0 <= fail_rate <= 1.0:
         raise SystemExit(f"gallery: GALLERY_FAIL_RATE must lie between 0 and 1, it is {fail_rate}")
     return Settings(
         data=Path(env["GALLERY_DATA"]).absolute(),
         host=env.get("HOST", "127.0.0.1"),
-        port=int(_number(env, "PORT", 8000)),
+        port=int(number(env, "PORT", 8000)),
         version=env.get("GALLERY_VERSION", "1"),
         instance=env.get("SPINYARD_SPIN") or str(os.getpid()),
         fail_rate=fail_rate,
-        delay_seconds=_number(env, "GALLERY_DELAY_MS", 0.0) / 1000,
-        warmup_seconds=_number(env, "GALLERY_WARMUP_MS", 0.0) / 1000,
-        grace_seconds=_number(env, "GALLERY_GRACE_SECONDS", 8.0),
-        body_bytes_max=int(_number(env, "GALLERY_BODY_BYTES_MAX", 8 * 1024 * 1024)),
-        photos_max=int(_number(env, "GALLERY_PHOTOS_MAX", 20_000)),
+        delay_seconds=number(env, "GALLERY_DELAY_MS", 0.0) / 1000,
+        warmup_seconds=number(env, "GALLERY_WARMUP_MS", 0.0) / 1000,
+        grace_seconds=number(env, "GALLERY_GRACE_SECONDS", 8.0),
+        body_bytes_max=int(number(env, "GALLERY_BODY_BYTES_MAX", 8 * 1024 * 1024)),
+        photos_max=int(number(env, "GALLERY_PHOTOS_MAX", 20_000)),
+        threads_max=max(1, int(number(env, "GALLERY_THREADS", 4))),
     )
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
+def number(env: Mapping[str, str], name: str, default: float) -> float:
     text = env.get(name) or str(default)
     try:
         value = float(text)
