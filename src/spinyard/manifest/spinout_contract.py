@@ -5,20 +5,21 @@ Nothing here opens a file: who may read one brings `read_file`. The server does 
 
 from __future__ import annotations
 
-import hashlib
-import json
+import re
 from collections.abc import Callable
 from posixpath import dirname, join, normpath
 
 from spinyard.manifest.compose import Composer, Node
 from spinyard.manifest.objects import PROBLEMS_MAX, Problem
 from spinyard.manifest.report import Path, Report
-from spinyard.manifest.scalars import shown
 from spinyard.manifest.spinout_shapes import CONTRACT_BYTES_MAX, ContractShape
+from spinyard.spinout.contract import document
+from spinyard.spinout.contract.validate import check
 
 ReadFile = Callable[[str], bytes]
 """An absolute path to at most CONTRACT_BYTES_MAX + 1 bytes. Raises OSError."""
 
+_SAID_PLACE = re.compile(r"\bline (\d+)(?:, column (\d+))?")
 _AT: Path = ("spec", "contract")
 
 
@@ -50,12 +51,16 @@ def inline(raw: object, report: Report, base_dir: str, read_file: ReadFile | Non
         del spec["contract"]
         return
     source = named if named.startswith("/") or report.source.startswith("<") else join(dirname(report.source), named)
-    found, problems = read(text, source)
-    del contract["file"]
-    contract["text"] = text if found is None else canonical(found)
-    report.problems.extend(problems[: max(0, PROBLEMS_MAX - len(report.problems))])
-    if problems:
-        del spec["contract"]
+    found, problem = read(text, source)
+    if problem is None and len(found) > CONTRACT_BYTES_MAX:
+        problem = Problem(source, 1, 1, "", "too_large", f"as JSON it is larger than {CONTRACT_BYTES_MAX >> 10} KiB")
+    if problem is None:
+        del contract["file"]
+        contract["text"] = found
+        return
+    del spec["contract"]
+    if len(report.problems) < PROBLEMS_MAX:
+        report.problems.append(problem)
 
 
 def check_text(raw: object, report: Report) -> None:
@@ -67,53 +72,49 @@ def check_text(raw: object, report: Report) -> None:
         return
     if len(text.encode(errors="replace")) > CONTRACT_BYTES_MAX:
         return
-    _, problems = read(text, report.source)
-    for problem in problems:
-        place = f"line {problem.line}, column {problem.column}: " if problem.line else ""
-        report.add((*_AT, "text"), problem.code, place + problem.message, problem.expected, problem.suggestion)
+    _, problem = read(text, report.source)
+    if problem is not None:
+        place = f"line {problem.line}: " if problem.line > 1 else ""
+        report.add((*_AT, "text"), problem.code, place + problem.message, "", problem.suggestion)
 
 
 def contract_of(shape: ContractShape | None) -> tuple[str, str]:
     """Its canonical JSON, and the digest that names it."""
     if shape is None or not shape.text:
         return "", ""
-    found, _ = read(shape.text, "")
-    assert found is not None, "checked before"
-    text = canonical(found)
-    return text, "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    found = document.read(shape.text)
+    return document.canonical(found.data), "sha256:" + document.digest(found.data)
 
 
-def canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def read(text: str, source: str) -> tuple[str, Problem | None]:
+    """Canonical JSON of a valid OpenAPI document, or what is wrong with it, with the line of `source`."""
+    try:
+        found = document.read(text)
+        check(found)
+    except document.InvalidContract as error:
+        return "", _problem(error, text, source)
+    return document.canonical(found.data), None
 
 
-def read(text: str, source: str) -> tuple[dict[str, object] | None, list[Problem]]:
-    """One OpenAPI document of version 3, as YAML or JSON."""
-    problems: list[Problem] = []
-    roots = list(Composer(text, source, problems).documents())
-    if problems:
-        return None, problems
-    if len(roots) != 1:
-        return None, [_problem(source, None, f"there are {len(roots)} documents", "one OpenAPI document")]
-    root = roots[0]
-    document = root.value
-    if not isinstance(document, dict):
-        return None, [_problem(source, root, f"got {shown(document)}", "an OpenAPI document")]
-    version = document.get("openapi")
-    if not (isinstance(version, str) and version.startswith(("3.0", "3.1"))):
-        said = "it does not say which version of OpenAPI it is" if version is None else f"openapi is {shown(version)}"
-        problems.append(_problem(source, _child(root, "openapi"), said, 'openapi: "3.0.x" or "3.1.x"'))
-    paths = document.get("paths")
-    if not isinstance(paths, dict) or not paths:
-        said = "paths is missing or empty" if not paths else f"paths is {shown(paths)}"
-        problems.append(_problem(source, _child(root, "paths"), said, "a mapping of paths to operations"))
-    return (None if problems else document), problems
+def _problem(error: document.InvalidContract, text: str, source: str) -> Problem:
+    said = _SAID_PLACE.search(error.message)
+    line, column = (int(said[1]), int(said[2] or 1)) if said else _place(text, error.pointer)
+    return Problem(source, line, column, "", error.code, error.message, suggestion=error.next_step)
 
 
-def _child(root: Node, name: str) -> Node:
-    return root.children.get(name, root) if isinstance(root.children, dict) else root
-
-
-def _problem(source: str, node: Node | None, message: str, expected: str) -> Problem:
-    line, column = (node.line, node.column) if node is not None else (1, 1)
-    return Problem(source, line, column, "", "invalid_contract", message, expected)
+def _place(text: str, pointer: str) -> tuple[int, int]:
+    """Of a JSON pointer, as near as the text has anything of it."""
+    roots = list(Composer(text, "", []).documents())
+    if not roots:
+        return 1, 1
+    node: Node = roots[0]
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        children = node.children
+        if isinstance(children, dict) and key in children:
+            node = children[key]
+        elif isinstance(children, list) and key.isdecimal() and int(key) < len(children):
+            node = children[int(key)]
+        else:
+            break
+    return node.line, node.column
