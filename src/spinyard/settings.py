@@ -17,6 +17,12 @@ class Settings:
     gateway_tls_certificate: str = ""
     gateway_tls_key: str = ""
     port_range: tuple[int, int] = (20000, 29999)
+    otlp: str = "127.0.0.1:0"
+    """where instances send their spans, loopback only; port 0: any, and then always the same; empty: nowhere"""
+    trace_share: float = 0.01
+    """of the requests that come to the gateway without a traceparent, how many are traced"""
+    traces_bytes_max: int = 32 << 20
+    traces_seconds_max: float = 3600.0
     lease_seconds: float = 15.0
     poll_seconds: float = 0.25
     sweep_seconds: float = 30.0
@@ -45,6 +51,10 @@ class Settings:
     @property
     def admin_socket(self) -> Path:
         return self.run_dir / "envoy-admin.sock"
+
+    @property
+    def otlp_socket(self) -> Path:
+        return self.run_dir / "otlp.sock"
 
     @property
     def server_file(self) -> Path:

@@ -23,6 +23,7 @@ from spinyard.api.problems import add_handlers
 from spinyard.api.rollouts import add_rollout_routes
 from spinyard.api.spins import add_spin_routes
 from spinyard.api.streams import Streams
+from spinyard.api.traces import add_trace_routes
 from spinyard.api.watch import Watches
 
 VERSION = "v1"
@@ -51,6 +52,7 @@ def create_app(deps: ApiDeps) -> FastAPI:
     add_apply_route(router, calls)
     add_spin_routes(router, calls, streams)
     add_event_routes(router, calls, watches)
+    add_trace_routes(router, calls)
     add_installation_routes(router, calls)
     add_health_routes(router, calls)
     add_metrics_route(router, calls, registry, streams)

@@ -10,6 +10,7 @@ from typing import Literal, Protocol, TypeVar
 from spinyard.core.ids import Uid
 from spinyard.ports.clock import Clock
 from spinyard.ports.store import Store
+from spinyard.ports.traces import NoTraces, TraceReader
 from spinyard.ports.traffic import NoTraffic, TrafficReader
 from spinyard.usecases.declared import Declared
 
@@ -132,5 +133,6 @@ class ApiDeps:
     figures: Callable[[], Sequence[Figure]] = tuple
     preflight: tuple[Preflight, ...] = ()
     traffic: TrafficReader = field(default_factory=NoTraffic)
+    traces: TraceReader = field(default_factory=NoTraces)
     hosts: frozenset[str] = frozenset()
     limits: ApiLimits = field(default_factory=ApiLimits)

@@ -88,6 +88,24 @@ class Client:
     def explain(self, kind: str, namespace: str, name: str) -> Json:
         return self._json("GET", _path(kind, namespace, name) + "/explain")
 
+    def traces(
+        self,
+        *,
+        service: str = "",
+        side: str = "",
+        failed: bool = False,
+        slower_than_seconds: float = 0.0,
+        slowest: bool = False,
+        limit: int = 50,
+    ) -> Json:
+        """Of the recent past, the newest first or the slowest."""
+        query: dict[str, object] = {"service": service, "side": side, "failed": "true" if failed else None}
+        query |= {"slowerThan": slower_than_seconds or None, "order": "slowest" if slowest else None, "limit": limit}
+        return self._json("GET", "/v1/traces", query=query)
+
+    def trace(self, trace_id: str) -> Json:
+        return self._json("GET", f"/v1/traces/{quote(trace_id, safe='')}")
+
     def info(self) -> Json:
         return self._json("GET", "/v1/info")
 

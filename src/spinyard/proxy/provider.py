@@ -19,7 +19,7 @@ from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
 from spinyard.errors import ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.proxy import encoded, proto, translate_listener
+from spinyard.proxy import encoded, proto, translate_listener, translate_tracing
 from spinyard.proxy.bootstrap import RUNTIME_LAYER
 from spinyard.proxy.changes import Changes
 from spinyard.proxy.facts import check, describe, endpoint_facts
@@ -51,6 +51,7 @@ class ProxyProvider:
         gateway: Gateway,
         clock: Clock,
         first_version: int = 0,
+        otlp_socket: Path | None = None,
     ) -> None:
         """`first_version`: at least as high as any this installation ever used, such as the lease epoch << 32; 0: from
         the clock."""
@@ -78,6 +79,9 @@ class ProxyProvider:
         self._listener_tried_at = 0.0
         self._listener_pause = LISTENER_RETRY_SECONDS
         self._xds.publish([Change(LISTENER, translate_listener.LISTENER, self._listener()), self._runtime()])
+        if otlp_socket is not None:
+            receiver = translate_tracing.receiver_cluster(otlp_socket)
+            self._xds.publish([Change(CLUSTER, translate_tracing.RECEIVER, proto.encode(_message(CLUSTER), receiver))])
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -359,7 +363,11 @@ class ProxyProvider:
         return proto.encode(_message(LISTENER), translate_listener.listener(self._gateway))
 
     def _runtime(self) -> Change:
-        return Change(RUNTIME, RUNTIME_LAYER, proto.encode(_message(RUNTIME), {"name": RUNTIME_LAYER, "layer": {}}))
+        return Change(
+            RUNTIME,
+            RUNTIME_LAYER,
+            proto.encode(_message(RUNTIME), {"name": RUNTIME_LAYER, "layer": translate_tracing.runtime()}),
+        )
 
     # -- news ------------------------------------------------------------------------------------------------------
 

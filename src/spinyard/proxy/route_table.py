@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.want import RouteWant
-from spinyard.proxy import proto
+from spinyard.proxy import proto, translate_tracing
 from spinyard.proxy.translate_listener import ROUTES
 from spinyard.proxy.translate_routes import ANY_HOST, domains_of, fallbacks, prefix_of, virtual_host
 
@@ -28,7 +28,12 @@ class RouteTable:
         self._held: list[set[str]] = []
         self._refused: dict[str, str] = {}
         self._head = proto.encode(
-            "envoy.config.route.v3.RouteConfiguration", {"name": ROUTES, "ignore_port_in_host_matching": True}
+            "envoy.config.route.v3.RouteConfiguration",
+            {
+                "name": ROUTES,
+                "ignore_port_in_host_matching": True,
+                "request_headers_to_remove": [translate_tracing.FORCING_HEADER],
+            },
         )
 
     def put(self, key: ResourceKey, want: RouteWant) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from spinyard.proxy import translate_tracing
 from spinyard.proxy.translate import ADS, BUFFER_BYTES_MAX, HOST_KEY, SUBSET_NAMESPACE, TYPES
 
 Dict = dict[str, Any]
@@ -18,15 +19,19 @@ ROUTES = "gateway"
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Where users come in. Certificate and key: PEM files, both or none."""
+    """Where users come in. Certificate and key: PEM files, both or none. `trace_share`: 0 to 1, of the requests without
+    a traceparent that are recorded; None: nothing is traced."""
 
     address: str
     port: int
     certificate_file: str = ""
     key_file: str = ""
+    trace_share: float | None = None
 
 
-def gateway_of(address: str, certificate_file: str = "", key_file: str = "") -> Gateway:
+def gateway_of(
+    address: str, certificate_file: str = "", key_file: str = "", trace_share: float | None = None
+) -> Gateway:
     """From `host:port` (`[::1]:8080` for IPv6; no host: loopback). Raises ValueError."""
     host, colon, port = address.rpartition(":")
     host = {"": "127.0.0.1", "localhost": "127.0.0.1", "*": "0.0.0.0"}.get(host, host.strip("[]"))
@@ -34,12 +39,16 @@ def gateway_of(address: str, certificate_file: str = "", key_file: str = "") -> 
         raise ValueError(f"{address!r} is not HOST:PORT")
     if bool(certificate_file) != bool(key_file):
         raise ValueError("TLS needs a certificate and a key, only one of them was given")
-    return Gateway(host, int(port), certificate_file, key_file)
+    if trace_share is not None and not 0 <= trace_share <= 1:
+        raise ValueError(f"a share of traces is 0 to 1, not {trace_share}")
+    return Gateway(host, int(port), certificate_file, key_file, trace_share)
 
 
 def listener(gateway: Gateway) -> Dict:
     chain: Dict = {
-        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _http_connections()}]
+        "filters": [
+            {"name": "envoy.filters.network.http_connection_manager", "typed_config": _http_connections(gateway)}
+        ]
     }
     if gateway.certificate_file:
         chain["transport_socket"] = _tls(gateway)
@@ -73,8 +82,10 @@ def _tls(gateway: Gateway) -> Dict:
     }
 
 
-def _http_connections() -> Dict:
+def _http_connections(gateway: Gateway) -> Dict:
+    traced = {} if gateway.trace_share is None else {"tracing": translate_tracing.tracing(gateway.trace_share)}
     return {
+        **traced,
         "@type": TYPES + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
         "codec_type": "AUTO",
@@ -83,7 +94,7 @@ def _http_connections() -> Dict:
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": True,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "early_header_mutation_extensions": [_strip_outsiders_headers()],
+        "early_header_mutation_extensions": [_strip_outsiders_headers(is_traced=bool(traced))],
         "http_filters": [
             _host_for_subsets(),
             _grpc_statuses(),
@@ -151,7 +162,7 @@ def _grpc_statuses() -> Dict:
     }
 
 
-def _strip_outsiders_headers() -> Dict:
+def _strip_outsiders_headers(*, is_traced: bool) -> Dict:
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {
@@ -159,7 +170,8 @@ def _strip_outsiders_headers() -> Dict:
             "mutations": [
                 {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
                 for prefix in ("x-envoy-", "x-spinyard-")
-            ],
+            ]
+            + (translate_tracing.decided_by_caller() if is_traced else []),
         },
     }
 

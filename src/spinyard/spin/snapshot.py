@@ -47,7 +47,8 @@ class ProviderFacts:
 
 @dataclass(frozen=True, slots=True)
 class SpinRules:
-    """Fixed for a process: the providers by name, and the deadlines of states, in seconds."""
+    """Fixed for a process: the providers by name, the deadlines of states, in seconds, and where instances send spans
+    (`http://host:port`, or empty)."""
 
     providers: Mapping[str, ProviderFacts]
     proxy_gone_after_seconds: float = 0.0
@@ -58,6 +59,7 @@ class SpinRules:
     cleaning_seconds: float = 60.0
     drain_min_seconds: float = 0.05
     inventory_seconds: float = 30.0
+    otlp: str = ""
 
 
 @dataclass(frozen=True, slots=True)

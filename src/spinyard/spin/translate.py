@@ -66,6 +66,7 @@ def process_want(s: Snapshot, command: tuple[str, ...], *, main: bool, timeout_s
     values = port_variables(s.ports)
     own = [EnvVar(name, value) for name, value in values.items()]
     own += [EnvVar("SPINYARD_SPIN", s.row.name), EnvVar("SPINYARD_SERVICE", s.spec.service_name)]
+    own += tracing_variables(s)
     for variable in s.template.env:
         if not (variable.from_file or variable.from_variable or variable.secret_file):
             variable = replace(variable, value=expand(variable.value, values))
@@ -85,6 +86,21 @@ def process_want(s: Snapshot, command: tuple[str, ...], *, main: bool, timeout_s
         timeout_seconds=timeout_seconds,
         log_name=s.row.uid,
     )
+
+
+def tracing_variables(s: Snapshot) -> list[EnvVar]:
+    """Where its spans go: for our SDK, and for OpenTelemetry's where the template says nothing of that."""
+    if not s.rules.otlp:
+        return []
+    named = {variable.name for variable in s.template.env}
+    out = [EnvVar("SPINYARD_OTLP", s.rules.otlp)]
+    if "OTEL_SERVICE_NAME" not in named and s.spec.service_name:
+        out.append(EnvVar("OTEL_SERVICE_NAME", s.spec.service_name))
+    if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in named):
+        # Of traces only: metrics and logs are not taken there.
+        out.append(EnvVar("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{s.rules.otlp}/v1/traces"))
+        out.append(EnvVar("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"))
+    return out
 
 
 def errand_key(s: Snapshot) -> ResourceKey:

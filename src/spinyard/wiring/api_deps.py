@@ -97,6 +97,7 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
         figures=lambda: figures_of(parts),
         preflight=(lambda declared: preflight_of(parts, declared),),
         traffic=parts.context.traffic,
+        traces=parts.traces.store,
         hosts=frozenset({settings.api.rpartition(":")[0]}),
         limits=ApiLimits(body_bytes_max=settings.body_bytes_max, page_max=settings.page_max),
     )
@@ -127,11 +128,16 @@ def figures_of(parts: Parts) -> Sequence[Figure]:
         "spinyard_engine_actions_total": (figures.actions, "Calls to providers that change something."),
         "spinyard_engine_action_failures_total": (figures.action_failures, "Those that failed."),
         "spinyard_engine_unknowns_total": (figures.unknowns, "Observations without an answer."),
+        "spinyard_trace_spans_total": (parts.traces.store.received, "Spans kept, for a while."),
+        "spinyard_trace_spans_dropped_total": (parts.traces.store.dropped, "Spans for which there was no room."),
+        "spinyard_otlp_refused_total": (parts.traces.app.refused, "Exports of spans refused."),
         "spinyard_orphans_removed_total": (figures.orphans_removed, "Orphans removed by the sweep."),
     }
     gauges = {
         "spinyard_engine_in_flight": (parts.engine.in_flight, "Rows in hand."),
         "spinyard_sweep_timestamp_seconds": (figures.swept_at, "When the sweep last saw every provider."),
+        "spinyard_traces": (len(parts.traces.store), "Traces kept at present."),
+        "spinyard_traces_bytes": (parts.traces.store.size_bytes, "What they take, about."),
         "spinyard_gateway_connected": (parts.proxy.connected_envoys, "Envoys connected."),
     }
     return [

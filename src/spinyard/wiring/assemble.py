@@ -29,6 +29,7 @@ from spinyard.settings import Settings
 from spinyard.wiring.domains import domains, spin_rules
 from spinyard.wiring.stores import open_store
 from spinyard.wiring.threads import Threads, make_threads
+from spinyard.wiring.traces import Traces, open_traces
 from spinyard.wiring.watch import EngineWatch
 
 
@@ -43,6 +44,7 @@ class Parts:
     context: Context
     engine: Engine
     watch: LivenessWatch
+    traces: Traces
     started_at: float
 
 
@@ -62,12 +64,20 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
         failpoint("epoch:after")
         process = ProcessProvider(settings.home, installation=store.installation, scope=scope, clock=clock, epoch=epoch)
         stack.push_async_callback(process.close)
+        traces = open_traces(settings, clock)
+        stack.callback(traces.close)
         proxy = ProxyProvider(
             scope=scope,
             node_cluster=node_cluster(settings.home),
             xds_socket=settings.xds_socket,
             admin_socket=settings.admin_socket,
-            gateway=gateway_of(settings.gateway, settings.gateway_tls_certificate, settings.gateway_tls_key),
+            gateway=gateway_of(
+                settings.gateway,
+                settings.gateway_tls_certificate,
+                settings.gateway_tls_key,
+                settings.trace_share,
+            ),
+            otlp_socket=settings.otlp_socket,
             clock=clock,
             first_version=epoch << 32,
         )
@@ -94,7 +104,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
                 "proxy": proxy,
                 "fake": FakeProvider(World(store.installation), clock, scope="host:fake"),
             },
-            domains=domains(spin_rules(settings, scope)),
+            domains=domains(spin_rules(settings, scope, traces.address)),
             prober=prober,
             clock=clock,
             write=threads.write,
@@ -121,7 +131,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
         failpoint("catch_up:before")
         await threads.write(lambda: store.catch_up(now=clock.now()))
         failpoint("catch_up:after")
-        yield Parts(settings, clock, store, threads, process, proxy, context, engine, watch, clock.now())
+        yield Parts(settings, clock, store, threads, process, proxy, context, engine, watch, traces, clock.now())
 
 
 async def claim_epoch(settings: Settings, clock: Clock) -> int:

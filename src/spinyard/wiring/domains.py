@@ -19,12 +19,13 @@ from spinyard.spin.snapshot import ProviderFacts, SpinRules
 FAKE_PORTS = (1, 100_000_000)
 
 
-def spin_rules(settings: Settings, scope: str) -> SpinRules:
+def spin_rules(settings: Settings, scope: str, otlp: str = "") -> SpinRules:
     return SpinRules(
         providers={
             "process": ProviderFacts(scope, settings.port_range),
             "fake": ProviderFacts("host:fake", FAKE_PORTS),
-        }
+        },
+        otlp=otlp,
     )
 
 

@@ -66,6 +66,7 @@ async def _serve(settings: Settings) -> int:
             loop.add_signal_handler(number, stopping.set)
         tasks = [
             asyncio.create_task(_api(server, listener), name="api"),
+            asyncio.create_task(parts.traces.serve(stopping), name="traces"),
             asyncio.create_task(parts.watch.run(), name="watch"),
             asyncio.create_task(stopping.wait(), name="signal"),
         ]
