@@ -14,15 +14,15 @@ Json = dict[str, object]
 _METHOD_WORDS = frozenset(METHODS)
 
 
-def restrict(source: bytes | str | Mapping[str, object], routes: Sequence[str]) -> Json:
+def restrict(source: bytes | str | Mapping[str, object], routes: Sequence[str], *, may_lack: bool = False) -> Json:
     """`routes`: `GET /photos/{id}`, or a path alone for all of its methods; none for everything. Names in a path do not
     count. The answer is in a fixed order, without servers and tags: a contract holds wherever the unit runs.
 
-    Raises InvalidContract for a document that is none, and for a route that it does not have.
+    Raises InvalidContract for a document that is none, and, unless it `may_lack` it, for a route that it does not have.
     """
     document = read(source)
     found = check(document)
-    wanted = _wanted(found, routes) if routes else set(found)
+    wanted = _wanted(found, routes, may_lack=may_lack) if routes else set(found)
     paths: Json = {}
     for path, raw in sorted(as_object(document.data.get("paths", {}), "/paths").items()):
         methods = {method for shape, method in wanted if shape == shape_of_path(path)}
@@ -39,13 +39,15 @@ def restrict(source: bytes | str | Mapping[str, object], routes: Sequence[str]) 
     return out
 
 
-def _wanted(found: Mapping[tuple[str, str], Operation], routes: Sequence[str]) -> set[tuple[str, str]]:
+def _wanted(
+    found: Mapping[tuple[str, str], Operation], routes: Sequence[str], *, may_lack: bool
+) -> set[tuple[str, str]]:
     wanted: set[tuple[str, str]] = set()
     for route in routes:
         method, _, path = route.strip().rpartition(" ")
         shape, method = shape_of_path(path.strip()), method.strip().lower()
         keys = {key for key in found if key[0] == shape and method in ("", key[1])}
-        if not keys:
+        if not keys and not may_lack:
             known = [f"{one.method} {one.path}" for one in found.values()]
             near = difflib.get_close_matches(f"{method.upper()} {path}", known, n=1, cutoff=0.3)
             hint = f"did you mean {short(near[0])}?" if near else "it has no operation"
