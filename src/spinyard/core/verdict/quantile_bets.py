@@ -32,6 +32,9 @@ NEW_DISTANCES = (0.4, 0.8, 1.6, 3.2)
 NEW_SHARE = 0.2
 """staked on the new side alone: in the tail both sides' shares run into 1 and the tied bets win less"""
 SHARE_MIN = 0.02
+FORECAST_WEIGHT = 100
+"""A forecast of "within" supposes so many requests of the new side beforehand that took as long as the old side's."""
+FORECAST_UNITS = 1_000
 SCALE_MAX = 1_000_000.0
 
 
@@ -100,13 +103,15 @@ def quantile_range(q: float, side: Histogram, alpha: float) -> tuple[float, floa
 def scale_until(
     q: float, limit: Limit, share: float, old: Histogram, new: Histogram, bound: float, *, within: bool
 ) -> float | None:
-    """How many times as much, of the same shape, would bring the evidence to the bound. None: not foreseeable."""
+    """How many times as much, of about the same shape, would bring the evidence to the bound. None: not foreseeable."""
     bets = _bets(q, share, within)
+    old, new = _foreseen(old, new, FORECAST_WEIGHT if within else 0)
     n_old, n_new = old.total, new.total
     places = [_gains(bets, place, n_old, n_new) for place in set(_places(q, limit, old, new, within=within))]
 
     def reaches(scale: float) -> bool:
-        return all(log_sum(tuple(stake + scale * gain for stake, gain in place)) >= bound for place in places)
+        part = scale / FORECAST_UNITS
+        return all(log_sum(tuple(stake + part * gain for stake, gain in place)) >= bound for place in places)
 
     return _first(reaches)
 
@@ -114,6 +119,16 @@ def scale_until(
 def scale_until_share(q: float, hits: int, total: int, bound: float, *, above: bool) -> float | None:
     gains = [(stake, hits * hit + (total - hits) * miss) for stake, hit, miss in _alone(q, above)]
     return _first(lambda scale: log_sum(tuple(stake + scale * gain for stake, gain in gains)) >= bound)
+
+
+def _foreseen(old: Histogram, new: Histogram, weight: int) -> tuple[Histogram, Histogram]:
+    """Both times FORECAST_UNITS, the new one's shape on its way from the old one's to its own."""
+    n_old, n_new = old.total, new.total
+    own, given = n_new / (n_new + weight), n_new * weight / (n_new + weight) / n_old
+    shape = tuple(round(FORECAST_UNITS * (own * b + given * a)) for a, b in zip(old.counts, new.counts, strict=True))
+    return Histogram(old.bounds_ms, tuple(FORECAST_UNITS * count for count in old.counts)), Histogram(
+        new.bounds_ms, shape
+    )
 
 
 def _least(bets: tuple[Bet, ...], places: Iterator[Place], old: Histogram, new: Histogram, enough: float) -> float:
@@ -187,6 +202,8 @@ def _moved(q: float, distance: float) -> tuple[float, float]:
 
 
 def _first(reaches: Callable[[float], bool]) -> float | None:
+    if reaches(1.0):
+        return 1.0
     if not reaches(SCALE_MAX):
         return None
     low, high = 1.0, SCALE_MAX
