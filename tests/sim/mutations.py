@@ -14,12 +14,13 @@ from unittest.mock import patch
 import msgspec
 import sqlalchemy as sa
 
+from spinyard.core import unmake
 from spinyard.core.actions import Ensure
 from spinyard.core.observed import Absent, EndpointFacts, Present, Seen, Unknown
 from spinyard.core.want import EndpointState, ProcessWant
 from spinyard.engine import execute, reconcile, sweep
 from spinyard.ports.store import Commit, Committed
-from spinyard.spin import bootstrap, decide, end, gate, start, unmake
+from spinyard.spin import bootstrap, decide, end, gate, start
 from spinyard.spin.breaker import CLOSED
 from spinyard.spin.service import decide as service_decide
 from spinyard.spin.service import roll

@@ -8,9 +8,9 @@ from spinyard.core.ids import Uid, resource_key
 from spinyard.core.observed import Absent, Present, ProbeAnswer, ProbeResult, ProcessFacts
 from spinyard.core.plan import Resource
 from spinyard.core.spec import Exec, HttpGet, Probe
+from spinyard.core.unmake import closing
 from spinyard.core.want import EndpointState
 from spinyard.spin.status import SpinStatus, decode_status, in_time
-from spinyard.spin.unmake import closing
 from tests.spin.spins import (
     ENDPOINT,
     NOW,

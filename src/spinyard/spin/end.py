@@ -11,12 +11,12 @@ from spinyard.core.backoff import backoff_seconds
 from spinyard.core.ids import Uid
 from spinyard.core.observed import Absent, EndpointFacts, Present, ProcessFacts, Unknown
 from spinyard.core.plan import EventDraft, Plan, Resource, WakeChild
+from spinyard.core.unmake import unmake
 from spinyard.core.want import EndpointState
 from spinyard.errors import ErrorClass
 from spinyard.spin.snapshot import PROXY, Snapshot, exit_record
 from spinyard.spin.status import ExitRecord, SpinStatus, State, with_condition
 from spinyard.spin.translate import endpoint_want
-from spinyard.spin.unmake import unmake
 
 UNROUTE_SECONDS = 2.0
 

@@ -30,6 +30,7 @@ from spinyard.core.observed import (
 from spinyard.core.plan import ChildChange, CreateChild, DeleteChild, EventDraft, Plan, Resource, WakeChild
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, SpinSpec, WarmPoolSpec
+from spinyard.core.unmake import unmake
 from spinyard.core.want import RouteWant
 from spinyard.spin.crash_loop import Loop, loop_of
 from spinyard.spin.gate import Gate, as_trials, gate_looks, gate_of, noted, with_trials_returned
@@ -39,7 +40,6 @@ from spinyard.spin.service.roll import delete_all
 from spinyard.spin.service.snapshot import Fleet
 from spinyard.spin.snapshot import PROXY, SpinRules
 from spinyard.spin.status import STARTING, State
-from spinyard.spin.unmake import unmake
 
 CREATE_MAX = 64
 """members made in one pass; more follow in the next"""

@@ -25,6 +25,7 @@ from spinyard.core.observed import (
 from spinyard.core.plan import EventDraft, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import DirectoryScope, Kind, Probe, ServiceSpec, TcpSocket, TemplateSpec
+from spinyard.core.unmake import unmake
 from spinyard.core.want import DirectoryWant, EndpointWant, RouteWant, Want
 from spinyard.spin.gate import gate_looks, with_trials_returned
 from spinyard.spin.service.new_side import NewSide, directory_names, keep_new_side, new_crew, split_of, told
@@ -33,7 +34,6 @@ from spinyard.spin.service.sides import checked_digests, remembered_sides, sides
 from spinyard.spin.service.snapshot import ALIVE, ServiceSnapshot, fleet_of, resource_row, set_condition
 from spinyard.spin.service.status import TRANSITIONS, ServiceState, ServiceStatus, decode_service_status
 from spinyard.spin.snapshot import PROXY, SpinRules
-from spinyard.spin.unmake import unmake
 
 RETRY_SECONDS = 1.0
 DROPPED = frozenset({"endpoint", "route"})
