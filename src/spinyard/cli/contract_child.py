@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from spinyard.errors import SpinyardError
-from spinyard.spinout.contract import CannotExtract, Leaving, contract_of, is_boundary, leaving
+from spinyard.spinout.contract import CannotExtract, contract_of, is_boundary, leaving
 
 
 def main() -> None:
@@ -56,15 +56,10 @@ def _of_object(found: object, target: str) -> dict[str, Any]:
 
 
 def _of_module(module: ModuleType, target: str) -> dict[str, Any]:
-    boundaries: dict[str, Leaving] = {}
-    for found in vars(module).values():
-        if is_boundary(found):
-            one = leaving(found)
-            known = boundaries.get(one.name, Leaving(one.name, ()))
-            more = tuple(function for function in one.functions if function not in known.functions)
-            boundaries[one.name] = Leaving(one.name, known.functions + more)
-    if boundaries:
-        return contract_of(list(boundaries.values()))
+    # A function that has two names in the module is one.
+    marked = {id(found): found for found in vars(module).values() if is_boundary(found)}
+    if marked:
+        return contract_of([leaving(found) for found in marked.values()])
     applications = {id(found): found for found in vars(module).values() if _is_application(found)}
     if len(applications) == 1:
         return _openapi_of(next(iter(applications.values())), target)

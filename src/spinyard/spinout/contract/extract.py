@@ -11,7 +11,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +34,7 @@ _STREAMS: Final = (
 )
 _PROBLEM_SCHEMA: Final[Json] = {
     "title": _PROBLEM,
-    "description": "An exception, as RFC 9457 has it; `code` is its name.",
+    "description": "What it raised, as RFC 9457 has it; a declared exception is its type, with args and state.",
     "type": "object",
     "properties": {
         "type": {"type": "string"},
@@ -42,9 +42,14 @@ _PROBLEM_SCHEMA: Final[Json] = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "instance": {"type": "string"},
-        "code": {"type": "string"},
+        "args": {"type": "array"},
+        "state": {"type": "object"},
     },
 }
+
+
+# The default of what cannot be left in: there is no value to show.
+_LEFT_OUT: Final = object()
 
 
 class CannotExtract(InvalidInput):
@@ -53,10 +58,11 @@ class CannotExtract(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """The functions of one boundary. A method is given as it stands in its class, with `self`."""
+    """Functions of one boundary, by the name in their path. `of_class`: their first argument is the object itself."""
 
     name: str
-    functions: tuple[Function, ...]
+    functions: Mapping[str, Function]
+    of_class: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +78,9 @@ class _Signature:
 def contract_of(boundaries: Sequence[Leaving], *, title: str = "", version: str = "1") -> Json:
     """OpenAPI 3.1. Raises CannotExtract for a function whose hints do not say everything."""
     signatures = [
-        _signature(boundary.name, function)
+        _signature(boundary, name, function)
         for boundary in sorted(boundaries, key=lambda one: one.name)
-        for function in sorted(boundary.functions, key=_name_of)
+        for name, function in sorted(boundary.functions.items())
     ]
     _refuse_odd(boundaries, signatures)
     schemas, components = _schemas(signatures)
@@ -83,7 +89,7 @@ def contract_of(boundaries: Sequence[Leaving], *, title: str = "", version: str 
         paths[f"/{signature.boundary}/{signature.name}"] = {"post": _operation(signature, schemas)}
     return {
         "openapi": "3.1.0",
-        "info": {"title": title or ", ".join(sorted(one.name for one in boundaries)), "version": version},
+        "info": {"title": title or ", ".join(sorted({one.name for one in boundaries})), "version": version},
         "paths": paths,
         "components": {"schemas": dict(sorted({**components, _PROBLEM: _PROBLEM_SCHEMA}.items()))},
     }
@@ -92,9 +98,8 @@ def contract_of(boundaries: Sequence[Leaving], *, title: str = "", version: str 
 # --- hints ------------------------------------------------------------------------------------------------------------
 
 
-def _signature(boundary: str, function: Function) -> _Signature:
-    name = _name_of(function)
-    where = f"{boundary}: {getattr(function, '__qualname__', name)}"
+def _signature(boundary: Leaving, name: str, function: Function) -> _Signature:
+    where = f"{boundary.name}: {getattr(function, '__qualname__', name)}"
     try:
         parameters = list(inspect.signature(function).parameters.values())
         hints = typing.get_type_hints(function, include_extras=True)
@@ -103,28 +108,28 @@ def _signature(boundary: str, function: Function) -> _Signature:
             f"{where}: its type hints cannot be read: {cause}",
             next_step="import at run time what its hints name, not only under TYPE_CHECKING",
         ) from cause
-    if parameters and parameters[0].name in ("self", "cls") and parameters[0].name not in hints:
-        parameters = parameters[1:]
-    for parameter in parameters:
-        _refuse_argument(parameter, hints, where)
+    parameters = parameters[1:] if boundary.of_class else parameters
     if "return" not in hints:
         raise CannotExtract(f"{where}: what it returns has no type hint", next_step="write `-> None` for nothing")
     return _Signature(
-        boundary=boundary,
+        boundary=boundary.name,
         name=name,
         summary=_first_line(inspect.getdoc(function) or ""),
-        arguments=tuple((one.name, hints[one.name], one.default) for one in parameters),
+        arguments=tuple(_argument(one, hints, where) for one in parameters),
         answer=_awaited(hints["return"], where),
     )
 
 
-def _refuse_argument(parameter: inspect.Parameter, hints: dict[str, object], where: str) -> None:
-    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
-        raise CannotExtract(
-            f"{where}: *{parameter.name} can be anything", next_step="name each argument, or take a list or a dict"
-        )
-    if parameter.name not in hints:
-        raise CannotExtract(f"{where}: the argument {parameter.name} has no type hint", next_step="write its type")
+def _argument(parameter: inspect.Parameter, hints: dict[str, object], where: str) -> tuple[str, object, object]:
+    """As the SDK sends it: `*args` is a list of that name, `**kwargs` an object."""
+    name = parameter.name
+    if name not in hints:
+        raise CannotExtract(f"{where}: the argument {name} has no type hint", next_step="write its type")
+    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+        return name, types.GenericAlias(list, (hints[name],)), _LEFT_OUT
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        return name, types.GenericAlias(dict, (str, hints[name])), _LEFT_OUT
+    return name, hints[name], parameter.default
 
 
 def _awaited(answer: object, where: str) -> object:
@@ -144,14 +149,11 @@ def _refuse_odd(boundaries: Sequence[Leaving], signatures: Sequence[_Signature])
     for name in [*(one.name for one in boundaries), *(one.name for one in signatures)]:
         if _NAME.fullmatch(name) is None:
             raise CannotExtract(f"{name!r} cannot stand in a path", next_step="use letters, digits, _ . -")
-    names = [(one.boundary, one.name) for one in signatures]
-    for boundary, name in names:
-        if names.count((boundary, name)) > 1:
-            raise CannotExtract(f"{boundary} has two functions called {name}", next_step="rename one of them")
-
-
-def _name_of(function: Function) -> str:
-    return str(getattr(function, "__name__", "") or type(function).__name__)
+    seen: set[tuple[str, str]] = set()
+    for one in signatures:
+        if (one.boundary, one.name) in seen:
+            raise CannotExtract(f"{one.boundary} has two functions called {one.name}", next_step="rename one of them")
+        seen.add((one.boundary, one.name))
 
 
 def _first_line(text: str) -> str:
@@ -301,6 +303,6 @@ def leaving(found: object) -> Leaving:
     """The boundary that a marked function or class belongs to."""
     mark: object = getattr(found, "__spinyard_boundary__", None)
     name, functions = getattr(mark, "name", None), getattr(mark, "functions", None)
-    if not isinstance(name, str) or not isinstance(functions, tuple):
+    if not isinstance(name, str) or not isinstance(functions, Mapping):
         raise CannotExtract(f"{found!r} carries a mark that is not that of @boundary", next_step="mark it with the SDK")
-    return Leaving(name, tuple(one for one in functions if callable(one)))
+    return Leaving(name, dict(functions), of_class=isinstance(found, type))
