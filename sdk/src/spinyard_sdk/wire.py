@@ -16,8 +16,28 @@ SIDE_HEADER: Final = "x-spinyard-side"
 # What the side is derived from. Envoy hashes this header's bytes and nothing else.
 KEY_HEADER: Final = "x-spinyard-key"
 
+# How long the caller still waits, in milliseconds.
+TIMEOUT_HEADER: Final = "x-spinyard-timeout-ms"
+# The answer is compared and goes to nobody; such a request may change nothing.
+SHADOW_HEADER: Final = "x-spinyard-shadow"
+# In each answer of a unit that the SDK serves: who answers, so that nobody takes Envoy's words for the unit's.
+BOUNDARY_HEADER: Final = "x-spinyard-boundary"
+
+# Types of problem documents (RFC 9457) begin so; what follows is a code that stays.
+PROBLEMS: Final = "https://spinyard.dev/problems/"
+
 # Envoy's weights of one route add up to this; the unit's cluster stands first.
 WEIGHT_TOTAL: Final = 10_000
+
+
+def flag_key(namespace: str, name: str) -> str:
+    """The key of a Spinout's flag, which is also the name of its boundary in code."""
+    return name if namespace == "default" else f"{namespace}/{name}"
+
+
+def boundary_host(namespace: str, name: str) -> str:
+    """The host name under which the SDK calls a boundary's unit through Envoy. `.internal` is nobody's outside."""
+    return f"{name}.{namespace}.boundary.internal"
 
 
 def slot(key: str) -> int:
