@@ -18,6 +18,7 @@ from spinyard.usecases.plan import ApplyRequest, Change, ChangeAction, plan_appl
 from spinyard.usecases.pools import with_pool
 from spinyard.usecases.rollout_start import insert_rollout
 from spinyard.usecases.spinout_apply import with_services
+from spinyard.usecases.spinout_record import record, record_config
 
 INITIAL_STATUS = b"{}"
 
@@ -81,7 +82,7 @@ def delete_one(tx: Transaction, found: StoredObject, *, actor: str, force: bool 
     if row.delete_at is not None and (row.force or not force):
         return found
     at_once = row.kind is Kind.TEMPLATE and found.finished_at is None
-    return tx.update(
+    stored = tx.update(
         row.uid,
         actor=actor,
         why=f"Deletion {'by force ' if force else ''}asked for by {actor}.",
@@ -90,6 +91,9 @@ def delete_one(tx: Transaction, found: StoredObject, *, actor: str, force: bool 
         force=force,
         finish=at_once,
     )
+    if row.kind is Kind.SPINOUT:
+        record(tx, stored, "verb", actor, verb="delete", force=force)
+    return stored
 
 
 def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObject:
@@ -111,7 +115,10 @@ def _create(tx: Transaction, change: Change, uid: Uid, actor: str) -> StoredObje
         annotations=change.annotations,
         wake=not is_template,
     )
-    return tx.insert(new, actor=actor, why=f"Created by {actor}.")
+    stored = tx.insert(new, actor=actor, why=f"Created by {actor}.")
+    if change.id.kind is Kind.SPINOUT:
+        record_config(tx, stored, actor, "create")
+    return stored
 
 
 def _first_state(kind: Kind) -> str:
@@ -126,7 +133,7 @@ def _update(tx: Transaction, change: Change, actor: str) -> StoredObject:
     spec = _resolved(tx, change, change.spec)
     spec_changed = before.row.spec != spec
     digest = Digest("") if isinstance(change.spec, ClaimSpec | SpinoutSpec) else change.spec.template_digest
-    return tx.update(
+    stored = tx.update(
         before.row.uid,
         actor=actor,
         why=f"{'Specification' if spec_changed else 'Labels or annotations'} changed by {actor}.",
@@ -136,6 +143,9 @@ def _update(tx: Transaction, change: Change, actor: str) -> StoredObject:
         labels=change.labels,
         annotations=change.annotations,
     )
+    if spec_changed and change.id.kind is Kind.SPINOUT:
+        record_config(tx, stored, actor, "change")
+    return stored
 
 
 def _resolved(tx: Transaction, change: Change, spec: DeclaredSpec) -> DeclaredSpec:
