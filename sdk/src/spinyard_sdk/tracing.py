@@ -145,10 +145,7 @@ class Child:
 
     def __enter__(self) -> Child:
         self.start()
-        self._before = _CURRENT.get()
-        self._token = _CURRENT.set(self.context)
-        if self._theirs is not None:
-            self._theirs.enter()
+        self.enter()
         return self
 
     def __exit__(
@@ -156,6 +153,19 @@ class Child:
     ) -> None:
         if kind is not None and not self.error:
             self.fail(kind.__name__)
+        self.leave()
+        self.end()
+
+    # -- for spans that no `with` can hold: start; enter and leave as often as need be; end ----------------------------
+
+    def enter(self) -> None:
+        """From now on it is the current one."""
+        self._before = _CURRENT.get()
+        self._token = _CURRENT.set(self.context)
+        if self._theirs is not None:
+            self._theirs.enter()
+
+    def leave(self) -> None:
         if self._theirs is not None:
             self._theirs.leave()
         if self._token is not None:
@@ -165,10 +175,8 @@ class Child:
                 # Left in another context than entered: a generator that somebody else closes.
                 _CURRENT.set(self._before)
             self._token = None
-        self.end()
 
     def start(self) -> None:
-        """For spans that no `with` can hold: `start`, later `end`, and it is never the current one."""
         otel = _their_sdk()
         if otel is not None:
             self._theirs = _Theirs(otel, self._name, self._kind, self._attributes, self._parent)
