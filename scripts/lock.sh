@@ -31,7 +31,8 @@ compile() { # output, then what to lock
 compile requirements/dev.txt pyproject.toml --all-extras --group dev
 # The smaller set takes the versions of the larger one: going from `make demo` to `make test` only adds packages.
 rm -f requirements/run.txt
-UPGRADE='' compile requirements/run.txt pyproject.toml --all-extras --group build --constraint requirements/dev.txt
+# The extra `contracts` is for who verifies units (its package is in dev.txt too): no demo and no server needs it.
+UPGRADE='' compile requirements/run.txt pyproject.toml --extra pg --extra gallery --group build --constraint requirements/dev.txt
 # What `make bench` adds: the peers that rows are compared with. All of dev.txt, then what is not there yet.
 rm -f requirements/bench.txt
 UPGRADE='' compile requirements/bench.txt requirements/bench.in --constraint requirements/dev.txt

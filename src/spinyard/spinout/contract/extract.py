@@ -146,7 +146,8 @@ def _refuse_odd(boundaries: Sequence[Leaving], signatures: Sequence[_Signature])
         raise CannotExtract("there is no function in these boundaries", next_step="mark one with @boundary")
     if len(signatures) > FUNCTIONS_MAX:
         raise CannotExtract(f"there are more than {FUNCTIONS_MAX} functions", next_step="make smaller boundaries")
-    for name in [*(one.name for one in boundaries), *(one.name for one in signatures)]:
+    # A boundary outside of the namespace `default` is called namespace/name.
+    for name in [*(part for one in boundaries for part in one.name.split("/", 1)), *(one.name for one in signatures)]:
         if _NAME.fullmatch(name) is None:
             raise CannotExtract(f"{name!r} cannot stand in a path", next_step="use letters, digits, _ . -")
     seen: set[tuple[str, str]] = set()
