@@ -103,7 +103,9 @@ class OtlpApp:
         extra = {"retry-after": "1"} if error.retryable else {}
         # What was not read would be taken for the next request.
         extra |= {"connection": "close"}
-        await _respond(send, error.status, self._deps.refusal(error, media_type), media_type, extra)
+        # The protocol has one word for what cannot be read; 422 is the API's.
+        status = 400 if error.status == 422 else error.status
+        await _respond(send, status, self._deps.refusal(error, media_type), media_type, extra)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         limits = self._deps.limits

@@ -24,6 +24,8 @@ from spinyard.telemetry.store import TraceStore
 
 _log = structlog.get_logger(__name__)
 
+BACKLOG_MAX = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Traces:
@@ -81,6 +83,7 @@ def _unix(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     path.chmod(0o600)
+    listener.listen(BACKLOG_MAX)
     return listener
 
 
@@ -112,6 +115,8 @@ def _bound(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # At once: two that only bind do not notice each other. Who connects early waits until we serve.
+        listener.listen(BACKLOG_MAX)
     except OSError:
         listener.close()
         raise
