@@ -11,6 +11,7 @@ PY := .venv/bin/python
 # The first Python there is; bootstrap.py looks for a better one when this one is too old.
 SOME_PYTHON := $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell command -v $(name))))
 ARGS ?=
+ACT ?= spin
 SEED ?= 1
 # What `make test` may take in all; a hang is a failure, not a wait.
 TEST_SECONDS ?= 900
@@ -33,8 +34,8 @@ bench-env:
 	@[ -n "$(SOME_PYTHON)" ] || { echo "spinyard: Spinyard needs Python >= 3.11, and no python3 is on PATH." >&2; exit 2; }
 	@$(SOME_PYTHON) scripts/bootstrap.py bench
 
-demo: run-env ## the photo gallery under load: kills, claims, a bad version that goes back by itself (ARGS=--keep leaves it up)
-	@$(PY) -m examples.gallery.demo $(ARGS)
+demo: run-env ## the photo gallery under load: kills, claims, a bad version that goes back by itself; ACT=spinout: thumbnails leave it (ARGS=--keep leaves it up)
+	@$(PY) -m examples.gallery.demo --act $(ACT) $(ARGS)
 
 test: dev-env ## every test that a fresh machine can run, in less than 10 minutes (ARGS= goes to pytest)
 	@timeout --foreground --kill-after=30 $(TEST_SECONDS) \

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from examples.gallery.show_rollout import judged_table, percent, rollout_line, rollout_picture
+from examples.gallery.show_spinout import spinout_line, spinout_picture
 
 Spins = Sequence[Mapping[str, Any]]
 
@@ -54,6 +55,7 @@ class Show:
         self._ended: list[RenderableType] = []
         self._rollout: RenderableType | None = None
         self._weight_said = 0.0
+        self._spinout_said = ""
         self._began = time.monotonic()
         self._closed = threading.Event()
         self._live: Live | None = None
@@ -99,6 +101,17 @@ class Show:
         elif rollout is not None and (weight := percent(rollout["status"])) != self._weight_said:
             self._weight_said = weight
             self.say(f"        {escape(rollout_line(rollout))}")
+
+    def spinout(self, spinout: Mapping[str, Any] | None) -> None:
+        """A spinout as it stands; None: it is over."""
+        if self._live:
+            self._rollout = None if spinout is None else spinout_picture(spinout)
+        elif (
+            spinout is not None
+            and (said := f"{spinout['status']['state']} {percent(spinout['status'])}") != self._spinout_said
+        ):
+            self._spinout_said = said
+            self.say(f"        {escape(spinout_line(spinout))}")
 
     def begin(self, what: str) -> None:
         self._steps.append((what, "running", "", time.monotonic() - self._began))

@@ -18,6 +18,7 @@ class Latency:
     p999: float
     max: float
     mean: float
+    p95: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Tally:
 
     def totals(self) -> Totals:
         seen = self._latency
-        p50, p90, p99, p999 = (seen.quantile_ms(share) for share in (0.5, 0.9, 0.99, 0.999))
+        p50, p90, p95, p99, p999 = (seen.quantile_ms(share) for share in (0.5, 0.9, 0.95, 0.99, 0.999))
         mean = round(seen.sum / seen.count * 1000, 3) if seen.count else 0.0
-        latency = Latency(p50, p90, p99, p999, round(seen.largest * 1000, 3), mean)
+        latency = Latency(p50, p90, p99, p999, round(seen.largest * 1000, 3), mean, p95)
         return Totals(self.sent, self.ok, self.failed, self.failed_unsafe, latency, self.apart)

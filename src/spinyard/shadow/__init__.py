@@ -1,0 +1,1 @@
+"""Copied reads are answered by both sides again, and the answers compared."""

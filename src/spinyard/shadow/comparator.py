@@ -1,0 +1,203 @@
+"""Where Envoy sends its copies of reads: each is asked of an instance of the parent and of the unit, and compared.
+
+Envoy throws the answer to a copy away and cannot hand us the one that the user got, so the parent is asked once more:
+that is the price, and `share` bounds it. Both sides are asked directly, past the gateway: what is compared is counted
+nowhere as their traffic. Nothing here can slow a user's request; what is too much is not compared, and counted.
+Findings live in memory: after a restart the comparison begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import structlog
+from aiohttp import web
+from yarl import URL
+
+from spinyard.core.observed import LookShadow, ShadowFound, Unknown
+from spinyard.ports.clock import Clock
+from spinyard.ports.reader import ReadLook
+from spinyard.spinout.compare import BODY_BYTES_MAX, Answer, Findings, Rules, Sample, differing, fields_of, sample
+
+_log = structlog.get_logger(__name__)
+
+SHADOW_HEADER = "x-spinyard-shadow"
+LONGEST_BYTES_MAX = 16 << 20
+AT_ONCE_MAX = 4
+WAITING_MAX = 64
+ASK_SECONDS_MAX = 10.0
+BOUNDARIES_MAX = 100
+TWICE_UNTIL = 30
+"""so many reads are answered twice by the parent at first; then one in TWICE_EVERY"""
+TWICE_EVERY = 10
+SAFE = ("GET", "HEAD")
+_HOP = frozenset(
+    {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length", "expect"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Where to ask now: (address, port) of instances in traffic, and what may differ."""
+
+    parent: Sequence[tuple[str, int]]
+    unit: Sequence[tuple[str, int]]
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    boundary: str
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+
+
+class Comparator:
+    """`sides(boundary)`: None when nobody knows that boundary (any more). A reader of LookShadow."""
+
+    def __init__(self, socket: Path, clock: Clock, sides: Callable[[str], Sides | None]) -> None:
+        self._socket, self._clock, self._sides = socket, clock, sides
+        self._findings: dict[str, Findings] = {}
+        self._queue: asyncio.Queue[_Copy] = asyncio.Queue(WAITING_MAX)
+        self._workers: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+        self._client: aiohttp.ClientSession | None = None
+        self._turn = 0
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Raises OSError when the socket cannot be had."""
+        app = web.Application(client_max_size=1024)
+        app.router.add_route("*", "/{path:.*}", self._take)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        self._socket.unlink(missing_ok=True)
+        await web.UnixSite(self._runner, str(self._socket)).start()
+        os.chmod(self._socket, 0o600)
+        timeout = aiohttp.ClientTimeout(total=ASK_SECONDS_MAX)
+        self._client = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+        self._workers = [asyncio.create_task(self._work(), name=f"shadow-{n}") for n in range(AT_ONCE_MAX)]
+
+    async def stop(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # -- what was found ------------------------------------------------------------------------------------------------
+
+    async def read(self, look: ReadLook) -> ShadowFound | Unknown:
+        if not isinstance(look, LookShadow):
+            return Unknown("only copied reads are compared here")
+        findings = self._findings.get(look.cluster)
+        if findings is None or findings.begun_at < look.since:
+            findings = self._begin(look.cluster)
+        return findings.found()
+
+    def samples(self, boundary: str) -> Sequence[Sample]:
+        findings = self._findings.get(boundary)
+        return tuple(findings.samples) if findings is not None else ()
+
+    def found(self, boundary: str) -> ShadowFound | None:
+        """As `read`, without beginning anew; None: nothing has been compared since this server began."""
+        findings = self._findings.get(boundary)
+        return findings.found() if findings is not None else None
+
+    def _begin(self, boundary: str) -> Findings:
+        while len(self._findings) >= BOUNDARIES_MAX:
+            del self._findings[next(iter(self._findings))]
+        findings = self._findings[boundary] = Findings(self._clock.now())
+        return findings
+
+    # -- copies --------------------------------------------------------------------------------------------------------
+
+    async def _take(self, request: web.Request) -> web.Response:
+        """Answered at once: nobody reads it."""
+        findings = self._findings.get(request.headers.get(SHADOW_HEADER, ""))
+        if findings is not None and request.method in SAFE:
+            headers = tuple((n, v) for n, v in request.headers.items() if n.lower() not in _HOP)
+            copy = _Copy(request.headers[SHADOW_HEADER], request.method, request.raw_path, headers)
+            try:
+                self._queue.put_nowait(copy)
+            except asyncio.QueueFull:
+                findings.skipped += 1
+        return web.Response(status=204)
+
+    async def _work(self) -> None:
+        while True:
+            copy = await self._queue.get()
+            try:
+                await self._compare(copy)
+            except Exception as error:  # noqa: BLE001  one strange answer must not end the comparing
+                _log.warning("copy_not_compared", boundary=copy.boundary, error=repr(error))
+                if (findings := self._findings.get(copy.boundary)) is not None:
+                    findings.skipped += 1
+
+    async def _compare(self, copy: _Copy) -> None:
+        findings, sides = self._findings.get(copy.boundary), self._sides(copy.boundary)
+        if findings is None:
+            return
+        if sides is None or not sides.parent or not sides.unit:
+            findings.skipped += 1
+            return
+        self._turn += 1
+        is_twice = findings.noise_reads < TWICE_UNTIL or self._turn % TWICE_EVERY == 0
+        parent, unit = self._one_of(sides.parent), self._one_of(sides.unit)
+        asked = [self._ask(copy, parent), self._ask(copy, unit)]
+        if is_twice:
+            asked.append(self._ask(copy, self._one_of(sides.parent, 1)))
+        old, new, *again = await asyncio.gather(*asked)
+        if old is None or old.status >= 500:
+            findings.skipped += 1  # nothing to compare with
+            return
+        expected = fields_of(old, sides.rules)
+        for other in again:
+            if other is not None and other.status < 500:
+                findings.note_noise(differing(expected, fields_of(other, sides.rules)))
+        if new is None:
+            findings.note(("no answer",), None, is_error=True)
+            return
+        found = fields_of(new, sides.rules)
+        names = differing(expected, found)
+        kept = sample(self._clock.now(), copy.method, copy.target, expected, found, sides.rules) if names else None
+        findings.note(names, kept, is_error=new.status >= 500)
+
+    def _one_of(self, places: Sequence[tuple[str, int]], more: int = 0) -> tuple[str, int]:
+        return places[(self._turn + more) % len(places)]
+
+    async def _ask(self, copy: _Copy, place: tuple[str, int]) -> Answer | None:
+        """None: no whole answer in time."""
+        assert self._client is not None
+        address, port = place
+        url = f"http://{f'[{address}]' if ':' in address else address}:{port}{copy.target}"
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with self._client.request(
+                copy.method, URL(url, encoded=True), headers=list(copy.headers), allow_redirects=False
+            ) as answer:
+                return Answer(answer.status, tuple(answer.headers.items()), await _whole(answer))
+        return None
+
+
+async def _whole(answer: aiohttp.ClientResponse) -> bytes:
+    """The body; of a long one its beginning and the hash of the rest. Raises TimeoutError when it never ends."""
+    body, rest, size = bytearray(), hashlib.sha256(), 0
+    async for chunk in answer.content.iter_chunked(1 << 16):
+        size += len(chunk)
+        if size > LONGEST_BYTES_MAX:
+            raise TimeoutError
+        room = max(0, BODY_BYTES_MAX - len(body))
+        body += chunk[:room]
+        rest.update(chunk[room:])
+    return bytes(body) + (rest.digest() if size > BODY_BYTES_MAX else b"")

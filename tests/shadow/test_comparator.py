@@ -1,0 +1,169 @@
+"""Copies over the socket, as Envoy sends them, against two real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from spinyard.clock import SystemClock
+from spinyard.core.observed import LookShadow, ShadowFound
+from spinyard.shadow.comparator import SHADOW_HEADER, WAITING_MAX, Comparator, Sides
+from spinyard.spinout.compare import Rules
+
+pytestmark = pytest.mark.anyio
+
+NAME = "spinout/default/one/12345678"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def server(handler: Handler) -> AsyncIterator[tuple[str, int]]:
+    runner = web.AppRunner(web.Application(), access_log=None)
+    runner.app.router.add_route("*", "/{path:.*}", handler)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield runner.addresses[0][:2]
+    finally:
+        await runner.cleanup()
+
+
+def says(value: object, status: int = 200) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"path": request.path_qs, "host": request.host, "value": value}, status=status)
+
+    return handler
+
+
+class Yard:
+    def __init__(self, comparator: Comparator, session: aiohttp.ClientSession) -> None:
+        self.comparator, self._session = comparator, session
+
+    async def copy(self, path: str = "/a?b=1", method: str = "GET", boundary: str = NAME) -> int:
+        headers = {SHADOW_HEADER: boundary, "Host": "shop.localhost"}
+        async with self._session.request(method, f"http://envoy{path}", headers=headers) as answer:
+            return answer.status
+
+    async def found(self, since: float = 0.0) -> ShadowFound:
+        found = await self.comparator.read(LookShadow(NAME, since))
+        assert isinstance(found, ShadowFound)
+        return found
+
+    async def until(self, check: Callable[[ShadowFound], bool]) -> ShadowFound:
+        async with asyncio.timeout(10):
+            while not check(found := await self.found()):  # noqa: ASYNC110  another process would not tell us either
+                await asyncio.sleep(0.01)
+        return found
+
+
+@asynccontextmanager
+async def yard(parent: Handler, unit: Handler, rules: Rules = Rules()) -> AsyncIterator[Yard]:  # noqa: B008
+    with tempfile.TemporaryDirectory(prefix="sy-shadow-", dir="/tmp") as folder:
+        async with server(parent) as old, server(unit) as new:
+            sides = Sides((old,), (new,), rules)
+            socket = Path(folder) / "s.sock"
+            comparator = Comparator(socket, SystemClock(), lambda name: sides if name == NAME else None)
+            await comparator.start()
+            connector = aiohttp.UnixConnector(str(socket))
+            try:
+                async with aiohttp.ClientSession(connector=connector) as session:
+                    one = Yard(comparator, session)
+                    await one.found()
+                    yield one
+            finally:
+                await comparator.stop()
+
+
+async def test_alike_sides_are_compared_and_nothing_is_found() -> None:
+    async with yard(says(1), says(1)) as one:
+        for _ in range(8):
+            assert await one.copy() == 204
+        found = await one.until(lambda found: found.compared == 8)
+        assert (found.different, found.errors, found.fields) == (0, 0, ())
+
+
+async def test_a_wrong_answer_is_found_with_its_field_and_a_sample() -> None:
+    async with yard(says(1), says(2)) as one:
+        for _ in range(6):
+            await one.copy("/things/7?secret=x")
+        found = await one.until(lambda found: found.compared == 6)
+        assert found.different == 6
+        assert found.fields == (("body /value", 6),)
+        (kept, *_) = one.comparator.samples(NAME)
+        assert (kept.path, kept.fields) == ("/things/7", (("body /value", "1", "2"),))
+
+
+async def test_a_unit_that_fails_or_is_gone_counts_as_an_error_a_failing_parent_as_nothing() -> None:
+    async with yard(says(1), says(1, status=500)) as one:
+        for _ in range(6):
+            await one.copy()
+        found = await one.until(lambda found: found.compared == 6)
+        assert (found.different, found.errors) == (6, 6)
+    async with yard(says(1, status=500), says(1)) as one:
+        for _ in range(6):
+            await one.copy()
+        found = await one.until(lambda found: found.skipped == 6)
+        assert found.compared == 0
+
+
+async def test_methods_that_write_and_unknown_boundaries_are_asked_of_nobody() -> None:
+    asked: list[str] = []
+
+    async def remember(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        return web.Response(text="x")
+
+    async with yard(remember, remember) as one:
+        await one.copy(method="POST")
+        await one.copy(boundary="spinout/default/other/1")
+        await one.copy()
+        await one.until(lambda found: len(asked) == 3)
+        assert set(asked) == {"GET"}
+
+
+async def test_what_is_too_much_is_not_compared_and_counted() -> None:
+    free = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        await free.wait()
+        return web.Response(text="x")
+
+    async with yard(slow, slow) as one:
+        for _ in range(WAITING_MAX + 40):
+            await one.copy()
+        assert (await one.found()).skipped > 0
+        free.set()
+        await one.until(lambda found: found.compared + found.skipped == WAITING_MAX + 40)
+
+
+async def test_a_later_attempt_begins_anew() -> None:
+    async with yard(says(1), says(2)) as one:
+        for _ in range(6):
+            await one.copy()
+        await one.until(lambda found: found.compared == 6)
+        later = SystemClock().now() + 1
+        assert (await one.found(since=later)).compared == 0
+
+
+async def test_long_bodies_are_compared_to_their_end() -> None:
+    def long(last: bytes) -> Handler:
+        async def handler(request: web.Request) -> web.Response:
+            return web.Response(body=b"x" * (3 << 20) + last)
+
+        return handler
+
+    async with yard(long(b"a"), long(b"b")) as one:
+        for _ in range(5):
+            await one.copy()
+        found = await one.until(lambda found: found.compared == 5)
+        assert found.different == 5
+        assert len(json.dumps([kept.fields for kept in one.comparator.samples(NAME)])) < 4_000
