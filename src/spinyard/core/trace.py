@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -37,33 +37,3 @@ class Span:
     @property
     def seconds(self) -> float:
         return (self.end_ns - self.start_ns) / 1e9
-
-
-def descendants(spans: Iterable[Span], of: str) -> list[Span]:
-    """All spans below the one of that id, by parent ids; a ring among them ends where it began."""
-    below: dict[str, list[Span]] = {}
-    for span in spans:
-        below.setdefault(span.parent_id, []).append(span)
-    found: list[Span] = []
-    seen = {of}
-    waiting = [of]
-    while waiting:
-        for span in below.get(waiting.pop(), ()):
-            if span.span_id not in seen:
-                seen.add(span.span_id)
-                found.append(span)
-                waiting.append(span.span_id)
-    return found
-
-
-def roots(spans: Sequence[Span]) -> list[Span]:
-    """Those whose parent is not here, by time. Of a ring that hangs on nothing, its first."""
-    ids = {span.span_id for span in spans}
-    ordered = sorted(spans, key=lambda span: (span.start_ns, span.span_id))
-    found = [span for span in ordered if span.parent_id not in ids]
-    reached = {span.span_id for root in found for span in (root, *descendants(spans, root.span_id))}
-    for span in ordered:
-        if span.span_id not in reached:
-            found.append(span)
-            reached |= {span.span_id, *(one.span_id for one in descendants(spans, span.span_id))}
-    return sorted(found, key=lambda span: (span.start_ns, span.span_id))
