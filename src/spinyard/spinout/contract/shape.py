@@ -137,7 +137,7 @@ class Shaper:
             seen.add(id(raw))
             if "$ref" in raw:
                 stack.append(self._document.target(raw["$ref"], pointer)[0])
-                if self._document.minor == 0:
+                if self._document.minor == 0 or len(raw) == 1:
                     continue  # in 3.0 what stands beside a $ref does not count
             if "allOf" in raw:
                 stack += reversed(as_list(raw["allOf"], f"{pointer}/allOf"))
@@ -167,6 +167,8 @@ class Shaper:
         for choice in product(*(enumerate(listed) for _, listed in unions)):
             place = "".join(f"/{word}/{n}" for (word, _), (n, _) in zip(unions, choice, strict=True))
             one = self._join((*node.raws, *(raw for _, raw in choice)), node.pointer + place, picked)
+            if any(isinstance(raw, dict) for _, raw in choice) and len(one.raws) == len(node.raws):
+                continue  # it leads back to this union, and adds nothing to it
             one = replace(one, names=tuple(name for _, raw in choice for name in _ref_names(raw)))
             found += self._unfold(one, self.shape(one))
         real = [(one, shape) for one, shape in found if shape.types != frozenset()]

@@ -1,0 +1,132 @@
+"""Over generated contracts: nothing differs from itself, directions are mirrors, and "compatible" is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema_rs
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from spinyard.spinout.contract import InvalidContract, compare
+from spinyard.spinout.contract.planted import answered, asked
+
+NAMES = st.sampled_from("abc")
+SMALL = st.integers(0, 4)
+
+
+def schemas(depth: int = 2) -> st.SearchStrategy[Any]:
+    plain = st.one_of(
+        st.just({}),
+        st.fixed_dictionaries(
+            {"type": st.sampled_from([["integer"], ["number"], ["integer", "null"], "integer"])},
+            optional={
+                "minimum": SMALL,
+                "maximum": SMALL,
+                "exclusiveMaximum": SMALL,
+                "multipleOf": st.sampled_from([1, 2]),
+            },
+        ),
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["string", ["string", "null"]])},
+            optional={
+                "minLength": SMALL,
+                "maxLength": SMALL,
+                "enum": st.lists(NAMES, min_size=1, max_size=3, unique=True),
+            },
+        ),
+        st.fixed_dictionaries(
+            {"enum": st.lists(st.sampled_from(["a", "b", 1, 2, None, True]), min_size=1, unique_by=repr)}
+        ),
+    )
+    if depth == 0:
+        return plain
+    inner = schemas(depth - 1)
+    return st.one_of(
+        plain,
+        st.fixed_dictionaries(
+            {"type": st.just("object")},
+            optional={
+                "properties": st.dictionaries(NAMES, inner, max_size=3),
+                "required": st.lists(NAMES, max_size=2, unique=True),
+                "additionalProperties": st.one_of(st.booleans(), inner),
+                "maxProperties": SMALL,
+            },
+        ),
+        st.fixed_dictionaries(
+            {"type": st.just("array")},
+            optional={"items": inner, "minItems": SMALL, "maxItems": SMALL, "uniqueItems": st.booleans()},
+        ),
+        st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=3)}),
+        st.fixed_dictionaries({"allOf": st.lists(inner, min_size=1, max_size=2)}),
+    )
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-1, 5),
+        st.sampled_from([0.5, 1.5]),
+        st.sampled_from(["", "a", "b", "ccc"]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)),
+    max_leaves=5,
+)
+# Milder than sets, by custom: a property that is new in an open object had been anything before.
+BY_CUSTOM = {"request-property-added"}
+FEW = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+
+
+@FEW
+@given(schemas())
+def test_nothing_differs_from_itself(schema: Any) -> None:
+    assert compare(asked(schema), asked(schema)).findings == ()
+    assert compare(answered(schema), answered(schema)).findings == ()
+
+
+@FEW
+@given(schemas(), schemas())
+def test_a_request_that_narrows_is_an_answer_that_narrows(old: Any, new: Any) -> None:
+    """What a change is called does not depend on the direction, only how bad it is."""
+    there = {one.id.partition("-")[2] for one in compare(asked(old), asked(new)).findings}
+    back = {one.id.partition("-")[2] for one in compare(answered(old), answered(new)).findings}
+    by_name = {name for name in there ^ back if "property" in name or "alternative" in name or "default" in name}
+    inside = any("property" in name or "alternative" in name for name in there | back)
+    assert inside or there ^ back == by_name
+
+
+@FEW
+@given(schemas(), schemas(), st.lists(VALUES, min_size=1, max_size=12))
+def test_what_is_called_compatible_takes_every_value_that_was_taken(old: Any, new: Any, values: list[Any]) -> None:
+    """The judge is another implementation of JSON Schema, in another language."""
+    diff = compare(asked(old), asked(new))
+    if not diff.is_compatible or BY_CUSTOM & {one.id for one in diff.findings}:
+        event("not compatible")
+        return
+    before, after = jsonschema_rs.validator_for(old), jsonschema_rs.validator_for(new)
+    for value in values:
+        if before.is_valid(value):
+            event("compatible, and a value that was taken")
+            assert after.is_valid(value), (value, [one.id for one in diff.findings])
+
+
+@FEW
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(st.sampled_from(["openapi", "paths", "/a", "get", "responses", "$ref", "type"]), x)
+        ),
+        max_leaves=12,
+    )
+)
+def test_whatever_is_given_is_compared_or_refused_with_a_place(found: Any) -> None:
+    shell = {"openapi": "3.1.0", "paths": {"/a": found}}
+    for given_document in (found, shell):
+        try:
+            assert compare(given_document, given_document).findings == ()
+        except InvalidContract as error:
+            assert error.problem
+            assert error.next_step
