@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spinyard.core.verdict.counts import Counts
-from spinyard.core.verdict.evidence import BLOCK_MIN, RATIOS, Evidence, guessed_rates
+from spinyard.core.verdict.evidence import BLOCK_MIN, NOTHING, RATIOS, Evidence, guessed_rates
 from spinyard.core.verdict.stakes import divergence, log_sum, nearest
 
 ALPHA_MIN = 1e-4
@@ -50,6 +50,38 @@ class Judgement:
     limit: float | None = None
     unit: str = ""
     missing: str = ""
+
+
+def plain(
+    verdict: Verdict,
+    why: str,
+    test: str,
+    *,
+    new: Counts = NOTHING,
+    value: float | None = None,
+    limit: float | None = None,
+    unit: str = "",
+    missing: str = "",
+    needs: int | None = None,
+) -> Judgement:
+    """Of one side, without bets."""
+    return Judgement(
+        verdict,
+        why,
+        NOTHING,
+        new,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+        needs,
+        test=test,
+        value_new=value,
+        limit=limit,
+        unit=unit,
+        missing=missing,
+    )
 
 
 def judge(evidence: Evidence, *, alpha: float) -> Judgement:
