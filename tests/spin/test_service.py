@@ -206,3 +206,27 @@ def test_a_version_that_starts_and_dies_is_given_up_though_all_of_it_was_up_for_
     assert status_of(second).given_up == new
     held_out = decide(row, up, NOW + 10)
     assert status_of(held_out).good == new
+
+
+def test_the_time_in_which_a_roll_was_paused_does_not_count_though_nobody_looked() -> None:
+    old, new = digest(OLD), digest(NEW)
+    row = service(NEW, ServiceStatus(since=NOW - 60, good=old, target=new, progressed_at=NOW), paused=True)
+    row = after(row, decide(row, fleet()))
+    beside = fleet(group("serving", OLD, range(3)))
+    row = after(row, decide(row, beside, NOW + 1))
+    resumed = replace(row, paused=False)
+    for moment in (NOW + 3600, NOW + 3601):
+        plan = decide(resumed, beside, moment)
+        assert status_of(plan).given_up == ""
+        resumed = after(resumed, plan)
+    assert status_of(decide(resumed, beside, NOW + 3600 + 601)).given_up == new
+
+
+def test_failures_that_a_clock_left_in_the_future_do_not_hide_that_nothing_starts() -> None:
+    row = service()
+    row = after(row, decide(row, fleet()))
+    hidden = failures(OLD, 32, newest=NOW + 3600)
+    plan = decide(row, fleet(failed=hidden), NOW)
+    assert plan.children == () and plan.wake_at is not None and plan.wake_at <= NOW + 5
+    few = decide(row, fleet(failed=hidden[:8]), NOW)
+    assert few.children, "what is not hidden is known"

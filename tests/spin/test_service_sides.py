@@ -357,6 +357,15 @@ def test_a_promotion_keeps_the_new_instances_and_lets_the_old_ones_go_as_a_roll_
     assert (plan.children, plan.state, status_of(plan).ending) == ((), "available", 3)
 
 
+def test_another_wish_right_after_a_promotion_does_not_take_what_requests_go_to() -> None:
+    """Back to the template of before, which still has instances: on the side that gets no requests any more."""
+    both = fleet(FULL, group("serving", NEW, range(3, 6)), highest_slot=5)
+    row = promoted(rolling_out(both, replicas=3, weight=10_000))
+    plan = decide(asked(row, template=OLD), both)
+    assert set(deleted(plan)) == {"child-0", "child-1", "child-2"}
+    assert status_of(plan).ready == 3
+
+
 def test_old_instances_stay_after_a_promotion_until_enough_new_ones_are_in_traffic() -> None:
     new = (group("serving", NEW, range(3, 4)), group("registering", NEW, range(4, 6)))
     row = promoted(rolling_out(fleet(FULL, *new, highest_slot=5), replicas=3))

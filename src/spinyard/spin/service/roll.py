@@ -18,7 +18,7 @@ from spinyard.spin.gate import as_trials
 from spinyard.spin.service.crew import Crew, crash_loop, create, next_slot, scaled_in, to_start, up_states
 from spinyard.spin.service.gates import allowed, gated
 from spinyard.spin.service.new_side import keep_new_side, new_crew
-from spinyard.spin.service.sides import sides_of
+from spinyard.spin.service.sides import in_own_cluster, sides_of
 from spinyard.spin.service.snapshot import ALIVE, Fleet, ServiceSnapshot, set_condition
 from spinyard.spin.service.status import ServiceState, ServiceStatus
 from spinyard.spin.status import STARTING, State
@@ -76,8 +76,8 @@ def progress(s: ServiceSnapshot, fleet: Fleet) -> tuple[ServiceStatus, tuple[Eve
     rolling = up < s.spec.replicas and status.good and status.good != wanted and not status.given_up
     if not rolling or (s.part is not None and s.part.template_digest == status.good):
         return status, ()
-    if s.row.paused:
-        return msgspec.structs.replace(status, progressed_at=s.now), ()
+    if s.row.paused or status.rolls_paused:
+        return msgspec.structs.replace(status, progressed_at=s.now, rolls_paused=s.row.paused), ()
     was_up = status.best_updated_ready >= s.spec.replicas
     late = not was_up and s.now - status.progressed_at > s.spec.update.progress_deadline_seconds
     failures = crash_loop(s, wanted, s.spec.replicas, since=status.progressed_at).failures
@@ -124,18 +124,27 @@ def surplus(s: ServiceSnapshot, fleet: Fleet) -> tuple[ChildChange, ...]:
         DeleteChild(child.uid, "replaced by a newer template, and it does not serve")
         for child in fleet.members((STARTING | {State.READY}) - up, other_than=target)
     ]
-    may_go = fleet.count(up) - (s.spec.replicas - s.spec.update.max_unavailable)
-    old_up = fleet.members(up, other_than=target)
-    taken = old_up[: max(0, may_go)]
+    own = in_own_cluster(fleet)
+    may_go = own.count(up) - (s.spec.replicas - s.spec.update.max_unavailable)
+    old_up = own.members(up, other_than=target)
+    taken = old_up[: max(0, may_go)] + elsewhere(s, fleet, own)
     out += [DeleteChild(child.uid, "replaced by a newer template") for child in taken]
     return (*out, *scaled_in(s, Crew(target, s.cluster, s.spec.replicas), fleet))
+
+
+def elsewhere(s: ServiceSnapshot, fleet: Fleet, own: Fleet) -> list[ChildBrief]:
+    """Instances in traffic of the side that a promotion left: as many as those of its own side are enough without."""
+    up = up_states(s)
+    there = [child for group in fleet.groups if group not in own.groups for child in group.oldest
+             if group.state in up and not group.deleting]  # fmt: skip
+    return there[: max(0, fleet.count(up) - (s.spec.replicas - s.spec.update.max_unavailable))]
 
 
 def counted(s: ServiceSnapshot, fleet: Fleet) -> ServiceStatus:
     return msgspec.structs.replace(
         s.status,
         replicas=fleet.count(ALIVE),
-        ready=fleet.count(up_states(s)),
+        ready=in_own_cluster(fleet).count(up_states(s)),
         updated=fleet.count(up_states(s), digest=s.spec.template_digest),
         starting=fleet.count(STARTING),
         ending=fleet.ending,
@@ -172,7 +181,7 @@ def describe(
 
 def verdict(s: ServiceSnapshot, fleet: Fleet, loop: Loop) -> tuple[ServiceState, str, str]:
     ready = fleet.count(up_states(s), digest=s.target)
-    everything = fleet.count(up_states(s))
+    everything = in_own_cluster(fleet).count(up_states(s))
     want = s.spec.replicas
     old = fleet.count(ALIVE, other_than=s.target)
     if ready >= want and old == 0 and not s.status.given_up:

@@ -75,6 +75,11 @@ def below(group: ChildGroup, slot: int) -> tuple[ChildGroup | None, ChildGroup |
     )
 
 
+def in_own_cluster(fleet: Fleet) -> Fleet:
+    """Without those that are left of another side: no request is sent to them."""
+    return Fleet(tuple(group for group in fleet.groups if OTHER_SIDE not in group.template_digest))
+
+
 def checked_digests(sides: Sides) -> set[str]:
     """Templates whose instances the data plane checks in the Service's own cluster."""
     alive = (group.template_digest for group in sides.stable.groups if group.state in ALIVE)

@@ -101,6 +101,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     spawned: int = 0
     progressed_at: float = 0.0
     best_updated_ready: int = 0
+    rolls_paused: bool = False
+    """it was paused in the middle of a roll: that time does not count"""
     wiring: str = ""
     """how its instances are reached; a change of that replaces them, as a restart does"""
     first_slot: int = 0
