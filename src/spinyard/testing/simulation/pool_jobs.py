@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from spinyard.core.ids import ResourceKey, Uid, owner_of
-from spinyard.core.spec import JobSpec, Kind
+from spinyard.core.spec import JobSpec, Kind, WarmPoolSpec
 from spinyard.ports.store import NewObject, StoredObject
 from spinyard.testing.simulation.chance import Chance
 from spinyard.testing.simulation.parts import ObjectFacts
@@ -81,11 +81,19 @@ class PoolJobs:
     def final(self, facts: ObjectFacts) -> list[str]:
         wish = self._wishes[facts.uid]
         children = self._sim.peek.objects(owner=facts.uid)
-        if "waiting for room" in facts.why and not children:
+        spec = msgspec.json.decode(facts.spec, type=JobSpec)
+        if "waiting for room" in facts.why and not children and not self._has_room(spec.pool_uid):
             return []
         allowed = ("succeeded", "failed") if wish.code == 0 else ("failed",)
         if facts.deleting or facts.state not in allowed or children:
             return [f"Job {facts.name} is {facts.state}: {facts.why}, with {len(children)} members"]
         self._sim.reached(f"job-on-pool:{facts.state}")
-        spec = msgspec.json.decode(facts.spec, type=JobSpec)
         return [] if spec.pool else [f"Job {facts.name} lost its pool"]
+
+    def _has_room(self, uid: str) -> bool:
+        pool = self._sim.peek.object(uid)
+        if pool is None or pool.finished:
+            return True
+        wish = msgspec.json.decode(pool.spec, type=WarmPoolSpec)
+        most = wish.windows[0].max if wish.windows else wish.max
+        return self._sim.peek.held(f"pool/{uid}") < most
