@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from spinyard.api.notifier import CommitNotifier
 from spinyard.clock import SystemClock
 from spinyard.core.ids import ResourceKey
+from spinyard.core.observed import LookJoin
 from spinyard.core.want import Want
 from spinyard.engine.context import Context, EngineSettings
 from spinyard.engine.loop import Engine
@@ -27,6 +28,7 @@ from spinyard.proxy.provider import ProxyProvider
 from spinyard.proxy.translate_listener import gateway_of
 from spinyard.settings import Settings
 from spinyard.wiring.domains import domains, spin_rules
+from spinyard.wiring.joins import JoinReader
 from spinyard.wiring.stores import open_store
 from spinyard.wiring.threads import Threads, make_threads
 from spinyard.wiring.traces import Traces, open_traces
@@ -123,6 +125,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
             ),
             watch=EngineWatch(watch),
             traffic=proxy.traffic,
+            readers={LookJoin: JoinReader(traces.store, clock)},
             failpoint=failpoint,
             committed=notifier.notify,
         )
