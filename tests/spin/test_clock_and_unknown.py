@@ -121,7 +121,7 @@ def test_what_died_young_is_a_failed_start_also_when_it_is_found_late() -> None:
     assert (plan.state, plan.failed_at) == ("failed", NOW + 0.5), "its provider's clock is another"
     long = replace(ended, started_at=NOW - 2000)
     assert decide(row, NOW + 30, {PROCESS: Present(long), ENDPOINT: endpoint()}).failed_at == NOW + 30
-    unknown = replace(ended, started_at=None)
+    unknown = replace(ended, started_at=0.0)
     assert decide(row, NOW + 30, {PROCESS: Present(unknown), ENDPOINT: endpoint()}).failed_at == NOW + 30
     back = replace(ended, exited_at=NOW - 3000)
     assert decide(row, NOW + 30, {PROCESS: Present(back), ENDPOINT: endpoint()}).failed_at == NOW + 30

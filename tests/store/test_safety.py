@@ -12,7 +12,7 @@ from spinyard.core.observed import Held, Starts, Trial
 from spinyard.core.plan import Reservation, Reserve
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import ClaimPart, Errand, HoldSpec, Kind, SpinSpec
-from spinyard.ports.store import NewObject, Refused
+from spinyard.ports.store import NewObject, Refused, Stale
 from spinyard.store import SqlStore, holds, starts
 from spinyard.store.link import Sql
 from spinyard.testing.store_contract import (
@@ -139,6 +139,23 @@ def test_a_jobs_command_that_fails_is_no_failed_start_of_its_member(store: SqlSt
         must_commit(store, row, state="failed", outcome=outcome, why="broke", failed_at=NOW + 12.0 + number)
     failed = {record.uid for record in store.starts(DIGEST, SCOPE, limit=10).recent if record.failed}
     assert failed == {rows["1"].uid, rows["2"].uid}
+
+
+def test_starts_that_a_clock_left_in_the_future_are_brought_back_and_stay_as_long_as_they_were(store: SqlStore) -> None:
+    rows = spins(store, "failed", "up", "crashed", "died", "failed")
+    store.catch_up(now=NOW + 50)
+    found = store.starts(DIGEST, SCOPE, limit=10)
+    assert {record.at for record in found.recent} <= {NOW + 50, NOW + 40}
+    assert {record.uid: record.failed for record in found.recent} == dict(
+        zip([row.uid for row in rows], [True, False, True, False, True], strict=True)
+    )
+    assert commit_one(store, rows[0], state="gone") == Stale(), "who holds the old times must read them anew"
+
+
+def test_what_waited_for_room_in_vain_says_nothing_about_its_template(store: SqlStore) -> None:
+    waited, broken = spins(store, "up", "failed")
+    must_commit(store, waited, state="failed", outcome="QueueTimeout", why="no room", failed_at=NOW + 101)
+    assert [(r.uid, r.failed) for r in store.starts(DIGEST, SCOPE, limit=10).recent if r.failed] == [(broken.uid, True)]
 
 
 def test_nothing_is_told_of_starts_that_all_came_up(store: SqlStore) -> None:

@@ -262,7 +262,8 @@ class Store(Protocol):
     def catch_up(self, *, now: float) -> None:
         """*write*. At the start of a server: hints were missed, so every unfinished row becomes due once: what was in
         hand or due at once, what was at rest at a pace of 400 a second. Leases of a store that only one process may
-        open at a time are given back (their tokens stay: a zombie is still fenced)."""
+        open at a time are given back (their tokens stay: a zombie is still fenced). Times of starts and failures that a
+        clock that went back left in the future are brought back to now."""
         ...
 
     def children(self, owner: Uid) -> Children:

@@ -13,6 +13,9 @@ CHAIN_SECONDS = 120.0
 """failures further apart than this do not belong to one crash loop"""
 ROUND_MAX = 8
 """so many failures are a round, however many instances there are: only the latest few failures are known"""
+FAILURES_MAX = 32
+"""the latest, that an owner is told of"""
+HIDDEN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,11 @@ def loop_of(
 ) -> Loop:
     """`failures`: newest first; those before `since` do not count. Backoff begins when a whole round of `wanted`
     instances has failed; the first replacement is never put off. Failures that a clock that went back left in the
-    future are left out: nothing would be started until then."""
+    future are left out: nothing would be started until then. Where there are so many of them that they hide those of
+    the present, nothing is started until the store has brought them back."""
+    if len(failures) >= FAILURES_MAX and all(failure.failed_at > now for failure in failures):
+        hidden = [failure for failure in failures if failure.template_digest == digest]
+        return Loop(len(hidden), now + HIDDEN_SECONDS, hidden[0]) if hidden else Loop(0, 0.0, None)
     count = 0
     last: ChildFailure | None = None
     before = now

@@ -35,7 +35,7 @@ def program_failed(s: Snapshot, facts: ProcessFacts) -> Plan:
 def failed_at(s: Snapshot, facts: ProcessFacts) -> float:
     """By how long it ran, where that is known: what dies young is a failed start, also when it is found late. Not by
     the moment of its end, for the provider's clock may be another."""
-    if s.row.served_at is None or facts.started_at is None or facts.exited_at is None:
+    if s.row.served_at is None or facts.exited_at is None or not facts.started_at:
         return s.now
     ran = facts.exited_at - facts.started_at
     return min(s.now, s.row.served_at + ran) if ran >= 0 else s.now

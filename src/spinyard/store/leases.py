@@ -73,6 +73,13 @@ class LeaseStatements:
             f"row_number() OVER (ORDER BY uid) / {CATCH_UP_PER_SECOND} AS at FROM objects WHERE finished = 0) AS b "
             "WHERE objects.uid = b.uid"
         )
+        # Else the newest records are in the future, and hide those of the present. How long it was up stays.
+        self.not_in_the_future = Sql(
+            "UPDATE objects SET resource_version = resource_version + 1, "
+            "failed_at = CASE WHEN failed_at > :now THEN :now ELSE failed_at END, "
+            "served_at = CASE WHEN failed_at > :now THEN served_at - (failed_at - :now) "
+            "WHEN served_at > :now THEN :now ELSE served_at END WHERE failed_at > :now OR served_at > :now"
+        )
         self.next_due = Sql(
             f"SELECT wake_at FROM objects {by_due} WHERE finished = 0 AND wake_at IS NOT NULL AND lease_until <= :now "
             f"AND {known} ORDER BY wake_at LIMIT 1"

@@ -8,14 +8,17 @@ import msgspec
 from spinyard.core.ids import Digest, Uid
 from spinyard.core.observed import StartRecord, Starts, Trial
 from spinyard.core.spec import Kind
+from spinyard.errors import ErrorClass
 from spinyard.spin.errand import NOT_BEGUN
 from spinyard.store.link import Link, Sql
 from spinyard.store.schema import BROKEN
 
-# A Job's command that fails says nothing about the start of the member it ran on. The text is JSON of ours, with a
-# space after the colon or without; what users wrote in it has its quotes escaped.
-_NOT_BEGUN = ", ".join(f"'{one}'" for one in sorted(NOT_BEGUN))
-_A_START = f"""(outcome IN ({_NOT_BEGUN}) OR (spec NOT LIKE '%"errand":{{%' AND spec NOT LIKE '%"errand": {{%'))"""
+# What never had the room to begin says nothing about its template, nor does a Job's command that fails about the start
+# of the member it ran on. The text is JSON of ours, with a space after the colon or without; what users wrote in it has
+# its quotes escaped.
+_NOT_BEGUN = ", ".join(f"'{one}'" for one in sorted(NOT_BEGUN - {ErrorClass.QUEUE_TIMEOUT}))
+_NO_ERRAND = """spec NOT LIKE '%"errand":{%' AND spec NOT LIKE '%"errand": {%'"""
+_A_START = f"(outcome IN ({_NOT_BEGUN}) OR (outcome <> '{ErrorClass.QUEUE_TIMEOUT}' AND {_NO_ERRAND}))"
 _FAILED = Sql(
     "SELECT uid, created_at, failed_at, outcome, failed_why, spec FROM objects WHERE template_digest = :digest "
     f"AND {BROKEN} AND {_A_START} AND kind = '{Kind.SPIN}' ORDER BY failed_at DESC, uid LIMIT :limit"

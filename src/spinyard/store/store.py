@@ -108,6 +108,7 @@ class SqlStore:
 
     def catch_up(self, *, now: float) -> None:
         with self._sessions.write() as connection:
+            connection.execute(self._leases.not_in_the_future, {"now": float(now)})
             connection.execute(self._leases.catch_up, {"now": float(now)})
 
     def children(self, owner: Uid) -> Children:

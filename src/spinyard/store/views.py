@@ -14,13 +14,13 @@ from spinyard.core.plan import Resource
 from spinyard.core.spec import Kind
 from spinyard.errors import Expired
 from spinyard.ports.store import StoredEvent
+from spinyard.spin.crash_loop import FAILURES_MAX
 from spinyard.store.codec import RESOURCE_COLUMNS, json_text, resource_from
 from spinyard.store.dialect import Words
 from spinyard.store.link import Link, Sql
 from spinyard.store.schema import events as events_table
 
 OLDEST_MAX = 16
-FAILURES_MAX = 32
 _KINDS = frozenset(Kind)
 
 
