@@ -24,6 +24,7 @@ from spinyard.core.verdict import (
     QuantileGoal,
     QuantileLimit,
     Verdict,
+    decide_latency,
     fold_latency,
     judge_latency,
     judge_latency_alone,
@@ -109,7 +110,7 @@ def test_sides_that_are_alike_pass_and_say_with_what() -> None:
 
 def test_four_hundred_milliseconds_more_are_found_within_thirty_requests_of_the_new_side() -> None:
     random, evidence = Random(3), LatencyEvidence()
-    while all(j.verdict is Verdict.INCONCLUSIVE for j in judge_latency(evidence, [P50, P95, P99], alpha=0.01)):
+    while set(decide_latency(evidence, [P50, P95, P99], alpha=0.01)) == {Verdict.INCONCLUSIVE}:
         evidence = fed((drawn(random, 9), drawn(random, 1, plus=400.0)), share=0.1, evidence=evidence)
     verdicts = {str(j.verdict) for j in judge_latency(evidence, [P50, P95, P99], alpha=0.01)}
     assert "fail" in verdicts
@@ -132,14 +133,14 @@ def test_a_slow_tail_fails_the_tail_and_not_the_middle() -> None:
 def test_what_is_needed_is_about_what_is_needed(share: float) -> None:
     random, told, taken = Random(6), [], []
     for _ in range(9):
-        evidence, asked = LatencyEvidence(), None
-        while (judgement := only(evidence, P50, 0.01)).verdict is Verdict.INCONCLUSIVE:
-            if asked is None and sum(evidence.new) >= 100:
-                asked = judgement.needs
-                told.append(asked or 0)
+        evidence, begun = LatencyEvidence(), 0
+        while decide_latency(evidence, [P50], alpha=0.01) == (Verdict.INCONCLUSIVE,):
+            if not begun and sum(evidence.new) >= 100:
+                begun = sum(evidence.new)
+                told.append(only(evidence, P50, 0.01).needs or 0)
             n = max(20, sum(evidence.new) // 8)
             evidence = fed((drawn(random, round(n / share) - n), drawn(random, n)), share=share, evidence=evidence)
-        taken.append(sum(evidence.new) - 100)
+        taken.append(sum(evidence.new) - begun)
     assert median(told) / 3 <= median(taken) <= median(told) * 3
 
 
@@ -196,6 +197,17 @@ def test_both_verdicts_are_never_shown_at_once(old: Histogram, new: Histogram, g
     if old.total and new.total:
         both = log_e_within(q, limit, 0.5, old, new), log_e_beyond(q, limit, 0.5, old, new)
         assert min(both) < bound
+
+
+@given(st.lists(st.tuples(histograms, histograms), min_size=1, max_size=4), goals, st.sampled_from([0.01, 0.3]))
+@settings(max_examples=150)
+def test_the_short_way_to_a_verdict_says_the_same(
+    parts: list[tuple[Histogram, Histogram]], goal: QuantileGoal, alpha: float
+) -> None:
+    evidence = fed(*[part for part in parts for _ in range(3)])
+    asked = [goal, P50, P99]
+    judged = judge_latency(evidence, asked, alpha=alpha)
+    assert decide_latency(evidence, asked, alpha=alpha) == tuple(judgement.verdict for judgement in judged)
 
 
 @given(st.lists(st.tuples(histograms, histograms), min_size=1, max_size=5))

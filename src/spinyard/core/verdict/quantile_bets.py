@@ -133,11 +133,11 @@ def _foreseen(old: Histogram, new: Histogram, weight: int) -> tuple[Histogram, H
 
 def _least(bets: tuple[Bet, ...], places: Iterator[Place], old: Histogram, new: Histogram, enough: float) -> float:
     n_old, n_new = old.total, new.total
-    least, before = math.inf, None
+    least, done = math.inf, set[Place]()
     for place in places:
-        if place == before:
+        if place in done:
             continue
-        before = place
+        done.add(place)
         least = min(least, log_sum(tuple(stake + gain for stake, gain in _gains(bets, place, n_old, n_new))))
         if least < enough < math.inf:
             break
@@ -158,14 +158,23 @@ def _gains(bets: tuple[Bet, ...], place: Place, n_old: int, n_new: int) -> list[
 def _places(q: float, limit: Limit, old: Histogram, new: Histogram, *, within: bool) -> Iterator[Place]:
     """All of them, those first where the old side's quantile seems to be: there the least is found soonest."""
     bounds = old.bounds_ms or new.bounds_ms
-    nothing = (0,) * (len(bounds) + 1)
+    last = len(bounds)
+    nothing = (0,) * (last + 1)
     olds, news = old.cumulative() or nothing, new.cumulative() or nothing
-    middle = min(len(bounds), bisect_right(olds, q * olds[-1]))
-    for at in sorted(range(len(bounds) + 1), key=lambda at: abs(at - middle)):
-        low = bounds[at - 1] if at else 0.0
-        high = bounds[at] if at < len(bounds) else math.inf
-        reached = count_below(bounds, news, limit.of(low)) if within else count_up_to(bounds, news, limit.of(high))
-        yield olds[at - 1] if at else 0, olds[at], reached
+    middle = min(last, bisect_right(olds, q * olds[-1]))
+    for away in range(last + 1):
+        for at in (middle - away, middle + away) if away else (middle,):
+            if 0 <= at <= last:
+                reached = _reached_within if within else _reached_beyond
+                yield olds[at - 1] if at else 0, olds[at], reached(bounds, news, limit, at)
+
+
+def _reached_within(bounds: tuple[float, ...], news: tuple[int, ...], limit: Limit, at: int) -> int:
+    return count_below(bounds, news, limit.of(bounds[at - 1] if at else 0.0))
+
+
+def _reached_beyond(bounds: tuple[float, ...], news: tuple[int, ...], limit: Limit, at: int) -> int:
+    return count_up_to(bounds, news, limit.of(bounds[at])) if at < len(bounds) else news[-1]
 
 
 @lru_cache(maxsize=256)
