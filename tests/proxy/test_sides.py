@@ -185,8 +185,8 @@ async def test_the_instance_is_told_its_side_and_nobody_else_can_say_it(world: W
     for weight, side in ((0, "old"), (10_000, "new")):
         await weigh(world, weight)
         for method in ("GET", "POST"):
-            echo = json.loads(await ask(world, {"x-spinyard-side": "forged"}, method, "/echo"))
-            assert (echo["name"], echo["headers"]["x-spinyard-side"]) == (side, side)
+            echo = json.loads(await ask(world, {"x-spinyard-rollout": "forged"}, method, "/echo"))
+            assert (echo["name"], echo["headers"]["x-spinyard-rollout"]) == (side, side)
 
 
 async def test_a_retry_never_changes_the_side(world: World) -> None:

@@ -18,10 +18,11 @@ import aiohttp
 
 from spinyard.clock import SystemClock
 from spinyard.core.ids import ResourceKey
-from spinyard.core.observed import Absent, EndpointFacts, Observed, Present, RouteFacts
+from spinyard.core.observed import Absent, BoundaryFacts, EndpointFacts, Observed, Present, RouteFacts
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant
 from spinyard.proxy import bootstrap
 from spinyard.proxy.provider import ProxyProvider
+from spinyard.proxy.translate_inside import Inside
 from spinyard.proxy.translate_listener import Gateway
 
 
@@ -53,7 +54,9 @@ class World:
     def __init__(self, *, certificate: str = "", key: str = "") -> None:
         self.home = Path(tempfile.mkdtemp(prefix="sy-", dir="/tmp"))
         self.port = free_port()
+        self.inside_port = free_port()
         self.gateway = Gateway("127.0.0.1", self.port, certificate, key)
+        self.inside = Inside(self.inside_port, self.home / "local.sock", comparator_socket=self.home / "compare.sock")
         self.envoys: list[subprocess.Popen[bytes]] = []
         self.backends: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}
@@ -67,6 +70,7 @@ class World:
             xds_socket=self.home / "xds.sock",
             admin_socket=self.home / "admin.sock",
             gateway=self.gateway,
+            inside=self.inside,
             clock=SystemClock(),
         )
 
@@ -110,6 +114,16 @@ class World:
         ):
             stats = (await answer.json(content_type=None)).get("stats", [])
         return {entry["name"]: int(entry["value"]) for entry in stats if isinstance(entry.get("value"), int)}
+
+    async def clusters(self) -> set[str]:
+        """The names of those that Envoy has."""
+        connector = aiohttp.UnixConnector(str(self.home / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://envoy/clusters", params={"format": "json"}) as answer,
+        ):
+            found = (await answer.json(content_type=None)).get("cluster_statuses", [])
+        return {cluster["name"] for cluster in found}
 
     def envoy_log(self) -> str:
         return (self.home / "envoy.log").read_text()
@@ -186,11 +200,11 @@ class World:
     async def observe(self, key: str) -> Observed:
         return await self.provider.observe(ResourceKey(key))
 
-    async def facts(self, key: str) -> EndpointFacts | RouteFacts | None:
+    async def facts(self, key: str) -> EndpointFacts | RouteFacts | BoundaryFacts | None:
         seen = await self.observe(key)
         if not isinstance(seen, Present):
             return None
-        assert isinstance(seen.facts, (EndpointFacts, RouteFacts))
+        assert isinstance(seen.facts, (EndpointFacts, RouteFacts, BoundaryFacts))
         return seen.facts
 
     def url(self, path: str = "/") -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from spinyard.core.want import EndpointWant, RouteWant
-from spinyard.proxy import proto, translate
+from spinyard.proxy import proto, translate, translate_boundaries
+from spinyard.proxy.translate_boundaries import Alias
 
 ENDPOINTS_KEPT = 20_000
 CLUSTERS_KEPT = 2_000
@@ -18,6 +19,11 @@ CLUSTER_NAME, ENDPOINTS, LB_ENDPOINTS = 1, 2, 2
 @lru_cache(CLUSTERS_KEPT)
 def cluster(settings: RouteWant) -> bytes:
     return proto.encode("envoy.config.cluster.v3.Cluster", translate.cluster(settings))
+
+
+@lru_cache(CLUSTERS_KEPT)
+def alias(settings: Alias) -> bytes:
+    return proto.encode("envoy.config.cluster.v3.Cluster", translate_boundaries.cluster(settings))
 
 
 def assignment(cluster_name: str, endpoints: Iterable[EndpointWant]) -> bytes:

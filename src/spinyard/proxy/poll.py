@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from spinyard.core.ids import ResourceKey
 from spinyard.core.want import EndpointState, EndpointWant
 from spinyard.ports.clock import Clock
-from spinyard.proxy.stats import ALL, Admin, AdminUnavailable, HostStatus, Reading
+from spinyard.proxy.stats import ALL, Admin, AdminUnavailable, HostStatus
 
 FAST_SECONDS = 0.05
 SLOW_SECONDS = 1.0
@@ -30,12 +30,15 @@ class Poll:
         admin: Admin,
         clock: Clock,
         endpoints: Endpoints,
+        shares: Callable[[str], tuple[str, ...]],
         tend: Callable[[], Awaitable[None]],
         tell: Callable[[list[ResourceKey]], None],
     ) -> None:
+        """`shares`: all clusters with the endpoints of this one, itself first."""
         self._admin = admin
         self._clock = clock
         self._endpoints = endpoints
+        self._shares = shares
         self._tend = tend
         self._tell = tell
         self._last: dict[ResourceKey, HostStatus | None] = {}
@@ -65,9 +68,10 @@ class Poll:
     def _restless(self, now: float) -> frozenset[str]:
         """The clusters with an endpoint on its way."""
         return frozenset(
-            want.cluster
+            name
             for key, want, since in self._endpoints()
             if now - since < RESTLESS_SECONDS and _is_restless(want, self._last.get(key))
+            for name in self._shares(want.cluster)
         )
 
     async def _look(self, clusters: frozenset[str]) -> None:
@@ -78,9 +82,9 @@ class Poll:
         seen: dict[ResourceKey, HostStatus | None] = {}
         moved: list[ResourceKey] = []
         for key, want, _ in self._endpoints():
-            host = self._last.get(key)
-            if reading.tells_of(frozenset({want.cluster})):
-                host = _host(reading, want)
+            host, shared = self._last.get(key), self._shares(want.cluster)
+            if reading.tells_of(frozenset(shared)):
+                host = reading.shared_host(shared, (want.address, want.port))
                 if key not in self._last or _essence(self._last[key]) != _essence(host):
                     moved.append(key)
             seen[key] = host
@@ -100,10 +104,6 @@ class Poll:
             # Not awaited: to swallow their cancellation would swallow our own as well.
             sleeper.cancel()
             stirred.cancel()
-
-
-def _host(reading: Reading, want: EndpointWant) -> HostStatus | None:
-    return reading.host(want.cluster, (want.address, want.port))
 
 
 def _essence(host: HostStatus | None) -> tuple[bool, bool] | None:

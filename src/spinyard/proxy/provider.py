@@ -10,34 +10,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
+from typing import assert_never
 
 import structlog
 
 from spinyard.core.ids import ResourceKey
-from spinyard.core.observed import Absent, EndpointFacts, Observed, Present, RouteFacts, Unknown
-from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Want
+from spinyard.core.observed import Absent, BoundaryFacts, EndpointFacts, Observed, Present, RouteFacts, Unknown
+from spinyard.core.want import BoundaryWant, EndpointState, EndpointWant, RouteWant, Want
 from spinyard.errors import ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.proxy import encoded, proto, translate_listener, translate_tracing
-from spinyard.proxy.bootstrap import RUNTIME_LAYER
+from spinyard.proxy import translate_boundaries, translate_force, translate_listener
 from spinyard.proxy.changes import Changes
+from spinyard.proxy.doors import Doors
 from spinyard.proxy.facts import check, describe, endpoint_facts
 from spinyard.proxy.poll import Poll
-from spinyard.proxy.route_table import RouteTable
 from spinyard.proxy.stats import Admin, AdminUnavailable
 from spinyard.proxy.traffic import EnvoyTraffic
+from spinyard.proxy.translate_inside import Inside
 from spinyard.proxy.translate_listener import Gateway
-from spinyard.proxy.wishes import Cluster, Holds, Removal, Wish, clusters_of, settings_of
+from spinyard.proxy.wanted import Wanted
+from spinyard.proxy.wishes import Removal, Told, Wish, clusters_of
 from spinyard.proxy.xds import XdsServer
-from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, LISTENER, ROUTES, RUNTIME, Change
+from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES
 
 _log = structlog.get_logger(__name__)
-
-_SHARED = [(ROUTES, translate_listener.ROUTES), (LISTENER, translate_listener.LISTENER)]
-
-LISTENER_RETRY_SECONDS = 1.0
-LISTENER_RETRY_SECONDS_MAX = 5.0
 
 
 class ProxyProvider:
@@ -52,43 +49,30 @@ class ProxyProvider:
         clock: Clock,
         first_version: int = 0,
         otlp_socket: Path | None = None,
+        inside: Inside | None = None,
     ) -> None:
         """`first_version`: at least as high as any this installation ever used, such as the lease epoch << 32; 0: from
-        the clock."""
+        the clock. `inside`: without it nobody's word on a side counts, and boundaries have no host for the SDK."""
         self._scope = scope
         self._clock = clock
-        self._gateway = gateway
         self._admin = Admin(admin_socket, clock)
         first = first_version or int(clock.now() * 1000) << 10
         self._first_version = first + 1
         self._xds = XdsServer(xds_socket, node_cluster, clock, first, self._on_news)
         self.traffic = EnvoyTraffic(admin_socket, clock, lambda: self._xds.connected)
-        self._clusters: dict[str, Cluster] = {}
-        self._wishes: dict[ResourceKey, Wish] = {}
-        self._removed: dict[ResourceKey, Removal] = {}
-        self._table = RouteTable()
-        self._dirty: set[str] = set()
-        self._holds = Holds()
-        self._unpublished: set[ResourceKey] = set()
-        self._unconfirmed_routes: set[ResourceKey] = set()
-        self._routes_dirty = False
-        self._flushing = False
         self._changes = Changes()
+        self._doors = Doors(self._xds, clock, gateway, inside, otlp_socket)
+        self._wanted = Wanted(self._xds, clock, inside, self._stir)
         self._poller: asyncio.Task[None] | None = None
-        self._poll = Poll(self._admin, clock, self._endpoints, self._tend, self._changes.emit)
-        self._listener_tried_at = 0.0
-        self._listener_pause = LISTENER_RETRY_SECONDS
-        self._xds.publish([Change(LISTENER, translate_listener.LISTENER, self._listener()), self._runtime()])
-        if otlp_socket is not None:
-            receiver = translate_tracing.receiver_cluster(otlp_socket)
-            self._xds.publish([Change(CLUSTER, translate_tracing.RECEIVER, proto.encode(_message(CLUSTER), receiver))])
+        shares = self._wanted.aliases.shares
+        self._poll = Poll(self._admin, clock, self._endpoints, shares, self._tend, self._changes.emit)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     def restore(self, wants: Iterable[tuple[ResourceKey, Want]]) -> None:
         """What the ledger holds, in the order it was written; before `start`, so that no Envoy ever sees less."""
         for key, want in wants:
-            if not isinstance(want, (RouteWant, EndpointWant)):
+            if not isinstance(want, Told):
                 continue
             try:
                 check(want)
@@ -96,13 +80,13 @@ class ProxyProvider:
                 # The ledger is written before ensure, which refused it: it must not spoil the others now.
                 _log.warning("want_left_out", key=key, why=failure.message)
             else:
-                self._put(key, want)
-        self._flush()
+                self._wanted.put(key, want)
+        self._wanted.flush()
         self._first_version = self._xds.catalogue.version
 
     async def start(self) -> None:
         """Serve Envoy. Raises OSError if the socket cannot be had."""
-        self._flush()
+        self._wanted.flush()
         await self._xds.start()
         self._poller = asyncio.create_task(self._poll.run(), name="proxy-poll")
 
@@ -126,7 +110,7 @@ class ProxyProvider:
 
     def listener_problem(self) -> str:
         """Why the gateway does not listen, in Envoy's words, or empty."""
-        return self._xds.refusal(LISTENER, translate_listener.LISTENER)
+        return self._doors.problem()
 
     def is_serving(self) -> bool:
         """An Envoy is connected, and has confirmed the listener and everything that was restored."""
@@ -141,38 +125,39 @@ class ProxyProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(scope=self._scope, kinds=frozenset({"route", "endpoint"}))
+        return Capabilities(scope=self._scope, kinds=frozenset({"route", "endpoint", "boundary"}))
 
     async def ensure(self, key: ResourceKey, want: Want) -> None:
-        if not isinstance(want, (RouteWant, EndpointWant)):
+        if not isinstance(want, Told):
             raise ProviderFailure(
-                f"The data plane takes routes and endpoints, not {type(want).__name__}.", retryable=False
+                f"The data plane takes routes, endpoints and boundaries, not {type(want).__name__}.", retryable=False
             )
         check(want)
-        self._put(key, want)
-        self._flush_soon()
+        self._wanted.put(key, want)
+        self._wanted.flush_soon()
 
     async def remove(self, key: ResourceKey, *, now: bool = False) -> None:
-        wish = self._wishes.pop(key, None)
-        if wish is None:
-            return
-        self._unpublished.discard(key)
-        self._take_out(key, wish.want)
-        self._removed[key] = Removal(wish.want)
-        self._flush_soon()
+        if self._wanted.remove(key):
+            self._wanted.flush_soon()
 
     async def observe(self, key: ResourceKey) -> Observed:
         if not self._xds.connected:
             return Unknown("no Envoy is connected")
-        wish = self._wishes.get(key)
+        wish = self._wanted.wishes.get(key)
         if wish is None:
             return self._observe_removed(key)
-        if isinstance(wish.want, RouteWant):
-            return Present(self._route_facts(key, wish))
-        return await self._observe_endpoint(wish, wish.want)
+        match wish.want:
+            case RouteWant() as route:
+                return Present(self._route_facts(key, wish, route))
+            case BoundaryWant() as boundary:
+                return Present(self._boundary_facts(key, wish, boundary))
+            case EndpointWant() as endpoint:
+                return await self._observe_endpoint(wish, endpoint)
+            case never:
+                assert_never(never)
 
     async def owned(self) -> Sequence[Owned]:
-        return [Owned(key, describe(wish.want)) for key, wish in self._wishes.items()]
+        return [Owned(key, describe(wish.want)) for key, wish in self._wanted.wishes.items()]
 
     def changes(self) -> AsyncIterator[ResourceKey]:
         return self._changes.subscribe()
@@ -180,7 +165,7 @@ class ProxyProvider:
     # -- observing -------------------------------------------------------------------------------------------------
 
     def _observe_removed(self, key: ResourceKey) -> Observed:
-        gone = self._removed.get(key)
+        gone = self._wanted.removed.get(key)
         if gone is None:
             settled = self._xds.is_settled(self._first_version)
             return Absent() if settled else Unknown("Envoy has not confirmed what it was given yet")
@@ -191,6 +176,9 @@ class ProxyProvider:
     def _is_removed(self, gone: Removal) -> bool:
         if not gone.version or not self._xds.connected:
             return False
+        if isinstance(gone.want, BoundaryWant):
+            without_it = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
+            return without_it is not None and without_it.version >= gone.version
         return all(self._is_out_of(name, gone) for name in clusters_of(gone.want))
 
     def _is_out_of(self, name: str, gone: Removal) -> bool:
@@ -201,7 +189,7 @@ class ProxyProvider:
         else:
             without_it = self._xds.confirmed(ENDPOINTS, name)
         is_out = without_it is not None and without_it.version >= gone.version
-        return is_out and name in self._clusters
+        return is_out and name in self._wanted.clusters
 
     def _is_confirmed(self, wish: Wish) -> bool:
         if not wish.versions:
@@ -212,20 +200,38 @@ class ProxyProvider:
                 return False
         return True
 
-    def _route_facts(self, key: ResourceKey, wish: Wish) -> RouteFacts:
-        rejected = self._route_rejection(key, wish.want)
-        confirmed = self._is_confirmed(wish) and self._table.is_shown(key)
-        want = wish.want if isinstance(wish.want, RouteWant) else None
+    def _route_facts(self, key: ResourceKey, wish: Wish, want: RouteWant) -> RouteFacts:
+        table = self._wanted.table
+        rejected = (
+            table.lost_to(key)
+            or table.refusal(key)
+            or self._cluster_refusal(clusters_of(want))
+            or self._doors.problem()
+        )
+        confirmed = self._is_confirmed(wish) and table.is_shown(key)
         return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected, want=want)
 
-    def _route_rejection(self, key: ResourceKey, want: RouteWant | EndpointWant) -> str:
-        refused = (self._xds.refusal(CLUSTER, name) for name in clusters_of(want))
-        return (
-            self._table.lost_to(key)
-            or self._table.refusal(key)
-            or next((words for words in refused if words), "")
-            or self.listener_problem()
-        )
+    def _boundary_facts(self, key: ResourceKey, wish: Wish, want: BoundaryWant) -> BoundaryFacts:
+        """Acknowledged also while a Service is missing: confirmed is then that all goes to the parent."""
+        known = self._wanted.boundaries
+        rejected, shown = known.problem(want), True
+        boundary, parent = known.in_force.get(key), known.parent_key(want)
+        if boundary is not None and parent is not None:
+            table, domains = self._wanted.table, translate_boundaries.domains(boundary)
+            shown = table.is_shown_at(domains)
+            rejected = (
+                table.lost_to(parent)
+                or table.refusal_at(domains)
+                or self._cluster_refusal(alias.name for alias in boundary.aliases())
+                or (self._xds.refusal(EXTENSION, translate_force.FILTER) if want.jwks else "")
+                or self._doors.problem()
+                or (self._doors.inside_problem() if want.host else "")
+            )
+        confirmed = self._is_confirmed(wish) and shown
+        return BoundaryFacts(confirmed and not rejected, rejected, want, known.missing(want))
+
+    def _cluster_refusal(self, names: Iterable[str]) -> str:
+        return next((words for name in names if (words := self._xds.refusal(CLUSTER, name))), "")
 
     async def _observe_endpoint(self, wish: Wish, want: EndpointWant) -> Observed:
         rejected = self._xds.refusal(ENDPOINTS, want.cluster)
@@ -243,206 +249,73 @@ class ProxyProvider:
         if draining and self._xds.connected > 1:
             return Unknown("an Envoy is being replaced: the requests of the old one cannot be counted")
         try:
-            reading = await self._admin.read(frozenset({want.cluster}), after=confirmed_at)
+            clusters = self._wanted.aliases.shares(want.cluster)
+            reading = await self._admin.read(frozenset(clusters), after=confirmed_at)
         except AdminUnavailable as error:
             return Unknown(str(error))
-        return Present(endpoint_facts(want, reading, confirmed_at))
+        return Present(endpoint_facts(want, reading, confirmed_at, clusters))
 
     def _confirmed_at(self, cluster: str) -> float:
         confirmed = self._xds.confirmed(ENDPOINTS, cluster)
         return confirmed.at if confirmed is not None else 0.0
 
-    # -- wishes ----------------------------------------------------------------------------------------------------
-
-    def _put(self, key: ResourceKey, want: RouteWant | EndpointWant) -> None:
-        """Its place in the route table and in the clusters that it still names stays; others it leaves."""
-        before = self._wishes.get(key)
-        if before is not None:
-            if before.want == want:
-                return
-            if type(before.want) is not type(want):
-                self._take_out(key, before.want)
-            else:
-                self._move(key, set(clusters_of(before.want)) - set(clusters_of(want)), want)
-        self._removed.pop(key, None)
-        self._wishes[key] = Wish(want, self._clock.monotonic())
-        self._unpublished.add(key)
-        if isinstance(want, RouteWant):
-            for settings in settings_of(want):
-                self._cluster(settings).route(key, settings)
-            self._table.put(key, want)
-            self._unconfirmed_routes.add(key)
-            self._routes_dirty = True
-        else:
-            endpoints = self._cluster(RouteWant(cluster=want.cluster)).endpoints
-            endpoints.pop(key, None)
-            endpoints[key] = want
-        for name in clusters_of(want):
-            self._clusters[name].unconfirmed.add(key)
-        self._dirty.update(clusters_of(want))
-
-    def _cluster(self, settings: RouteWant) -> Cluster:
-        """The one of that name; these settings only if there is none."""
-        return self._clusters.setdefault(settings.cluster, Cluster(settings))
-
-    def _take_out(self, key: ResourceKey, want: RouteWant | EndpointWant) -> None:
-        self._leave(key, clusters_of(want))
-        self._unconfirmed_routes.discard(key)
-        if isinstance(want, RouteWant):
-            self._table.take_away(key)
-            self._routes_dirty = True
-
-    def _move(self, key: ResourceKey, left: Iterable[str], want: RouteWant | EndpointWant) -> None:
-        self._leave(key, left)
-        if isinstance(want, RouteWant):
-            self._holds.hold(left)
-            self._holds.release(clusters_of(want))
-
-    def _leave(self, key: ResourceKey, clusters: Iterable[str]) -> None:
-        for name in clusters:
-            self._clusters[name].leave(key)
-            if self._clusters[name].is_unused:
-                del self._clusters[name]
-            self._dirty.add(name)
-
-    # -- publishing ------------------------------------------------------------------------------------------------
-
-    def _flush_soon(self) -> None:
-        """All changes of a moment are one version."""
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        held = {name for name in self._dirty if name in self._holds}
-        changes = [change for name in sorted(self._dirty - held) for change in self._cluster_changes(name)]
-        self._dirty = held
-        if self._routes_dirty or not self._xds.catalogue.wanted[ROUTES]:
-            changes.append(Change(ROUTES, translate_listener.ROUTES, self._table.body()))
-            self._routes_dirty = False
-        self._xds.publish(changes)
-        self._holds.routes_published(self._xds.catalogue.wanted[ROUTES][translate_listener.ROUTES].version)
-        self._note_versions()
-        self._let_go()
-        self._poll.stir()
-
-    def _cluster_changes(self, name: str) -> list[Change]:
-        cluster = self._clusters.get(name)
-        if cluster is None:
-            return [Change(CLUSTER, name, None), Change(ENDPOINTS, name, None)]
-        return [
-            Change(CLUSTER, name, encoded.cluster(cluster.settings)),
-            Change(ENDPOINTS, name, encoded.assignment(name, cluster.endpoints.values())),
-        ]
-
-    def _note_versions(self) -> None:
-        wanted = self._xds.catalogue.wanted
-        waiting = {key for key in self._unpublished if not self._holds_none(self._wishes[key].want)}
-        for key in self._unpublished - waiting:
-            wish = self._wishes[key]
-            names = [(kind, name) for name in clusters_of(wish.want) for kind in (CLUSTER, ENDPOINTS)]
-            if isinstance(wish.want, RouteWant):
-                names += _SHARED
-            wish.versions = {(kind, name): wanted[kind][name].version for kind, name in names}
-            if isinstance(wish.want, EndpointWant):
-                # Any cluster that Envoy took has these endpoints, also the older one while a change of it is refused.
-                wish.versions[CLUSTER, wish.want.cluster] = 0
-        self._unpublished = waiting
-        for gone in self._removed.values():
-            if not gone.version and self._holds_none(gone.want):
-                current = wanted[ENDPOINTS].get(gone.want.cluster)
-                if isinstance(gone.want, RouteWant):
-                    current = wanted[ROUTES][translate_listener.ROUTES]
-                gone.version = current.version if current is not None else self._xds.catalogue.version
-
-    def _holds_none(self, want: RouteWant | EndpointWant) -> bool:
-        return not any(name in self._holds for name in clusters_of(want))
-
-    def _listener(self) -> bytes:
-        return proto.encode(_message(LISTENER), translate_listener.listener(self._gateway))
-
-    def _runtime(self) -> Change:
-        return Change(
-            RUNTIME,
-            RUNTIME_LAYER,
-            proto.encode(_message(RUNTIME), {"name": RUNTIME_LAYER, "layer": translate_tracing.runtime()}),
-        )
-
     # -- news ------------------------------------------------------------------------------------------------------
 
-    def _on_news(self, moved: set[tuple[str, str]]) -> None:
+    def _stir(self) -> None:
         self._poll.stir()
+
+    def _on_news(self, moved: set[tuple[str, str]]) -> None:
+        self._stir()
         kinds = {kind for kind, _ in moved}
         if ROUTES in kinds:
-            self._on_routes()
-        for key, gone in list(self._removed.items()):
+            self._wanted.on_routes()
+        for key, gone in list(self._wanted.removed.items()):
             if self._is_removed(gone):
-                del self._removed[key]
+                del self._wanted.removed[key]
                 self._changes.emit([key])
         if not moved:
-            self._changes.emit(self._wishes)
+            self._changes.emit(self._wanted.wishes)
         elif LISTENER in kinds:
-            self._changes.emit(key for key, wish in self._wishes.items() if isinstance(wish.want, RouteWant))
-        elif ROUTES in kinds:
-            self._tell_of_routes()
+            wishes = self._wanted.wishes.items()
+            self._changes.emit(key for key, wish in wishes if not isinstance(wish.want, EndpointWant))
+        elif kinds & {ROUTES, EXTENSION}:
+            self._tell_of(self._wanted.unconfirmed_routes)
         for name in {name for kind, name in moved if kind in (CLUSTER, ENDPOINTS)}:
             self._tell_of_cluster(name)
 
-    def _tell_of_routes(self) -> None:
-        self._changes.emit(self._unconfirmed_routes)
-        for key in list(self._unconfirmed_routes):
-            if self._is_confirmed(self._wishes[key]):
-                self._unconfirmed_routes.discard(key)
-
     def _tell_of_cluster(self, name: str) -> None:
         """Only of those that waited for it: a wave over n endpoints must not cost n times n."""
-        cluster = self._clusters.get(name)
-        if cluster is None:
-            return
-        self._changes.emit(cluster.unconfirmed)
-        for key in list(cluster.unconfirmed):
-            if self._is_confirmed(self._wishes[key]):
-                cluster.unconfirmed.discard(key)
+        cluster = self._wanted.clusters.get(name)
+        if cluster is not None:
+            self._tell_of(cluster.unconfirmed)
+        owner = self._wanted.boundaries.owner(name)
+        if owner is not None:
+            self._changes.emit([owner])
 
-    def _on_routes(self) -> None:
-        wanted = self._xds.catalogue.wanted[ROUTES][translate_listener.ROUTES]
-        confirmed = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
-        refusal = self._xds.refusal(ROUTES, translate_listener.ROUTES)
-        if refusal:
-            self._routes_dirty |= self._table.was_refused(refusal)
-        elif confirmed is not None and confirmed.version == wanted.version and not self._routes_dirty:
-            self._routes_dirty = self._table.was_confirmed()
-        if self._routes_dirty:
-            self._flush_soon()
-        self._let_go()
-
-    def _let_go(self) -> None:
-        confirmed = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
-        if self._holds and confirmed is not None:
-            self._holds.routes_confirmed(confirmed.version)
-        if any(name not in self._holds for name in self._dirty):
-            self._flush_soon()
+    def _tell_of(self, unconfirmed: set[ResourceKey]) -> None:
+        self._changes.emit(unconfirmed)
+        for key in list(unconfirmed):
+            if self._is_confirmed(self._wanted.wishes[key]):
+                unconfirmed.discard(key)
 
     # -- for the poll ----------------------------------------------------------------------------------------------
 
     async def _tend(self) -> None:
-        """What needs a look from time to time: a listener that was refused may be possible now."""
-        now = self._clock.monotonic()
-        if not self.listener_problem():
-            self._listener_tried_at, self._listener_pause = now, LISTENER_RETRY_SECONDS
-        elif now - self._listener_tried_at >= self._listener_pause:
-            self._listener_tried_at = now
-            self._listener_pause = min(self._listener_pause * 2, LISTENER_RETRY_SECONDS_MAX)
-            self._xds.publish([Change(LISTENER, translate_listener.LISTENER, self._listener())], again=True)
+        """What needs a look from time to time."""
+        self._doors.tend()
+        confirmed = self._xds.confirmed(ROUTES, translate_listener.ROUTES)
+        left = self._wanted.aliases.left(confirmed, self._clock.monotonic())
+        if not left:
+            return
+        try:
+            reading = await self._admin.read(left)
+        except AdminUnavailable:
+            return
+        self._xds.publish(self._wanted.aliases.forget_idle(left, reading))
 
     def _endpoints(self) -> Iterable[tuple[ResourceKey, EndpointWant, float]]:
         if not self._xds.connected:
             return
-        for key, wish in self._wishes.items():
+        for key, wish in self._wanted.wishes.items():
             if isinstance(wish.want, EndpointWant):
                 yield key, wish.want, wish.since
-
-
-def _message(kind: str) -> str:
-    return kind.removeprefix(proto.TYPE_PREFIX)

@@ -7,13 +7,17 @@ was confirmed last (or away), with Envoy's words, and the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.want import RouteWant
-from spinyard.proxy import proto, translate_tracing
+from spinyard.proxy import proto, translate_boundaries, translate_force, translate_inside, translate_tracing
+from spinyard.proxy.translate_boundaries import Boundary
 from spinyard.proxy.translate_listener import ROUTES
 from spinyard.proxy.translate_routes import ANY_HOST, domains_of, fallbacks, prefix_of, virtual_host
+
+Dict = dict[str, Any]
 
 _VIRTUAL_HOSTS_FIELD = 2
 
@@ -22,6 +26,7 @@ class RouteTable:
     def __init__(self) -> None:
         self._wants: dict[ResourceKey, RouteWant] = {}
         self._by_domain: dict[str, dict[ResourceKey, RouteWant]] = {}
+        self._boundaries: tuple[Boundary, ...] = ()
         self._stale: set[str] = set()
         self._encoded: dict[str, bytes] = {}
         self._confirmed: dict[str, bytes] = {}
@@ -32,7 +37,11 @@ class RouteTable:
             {
                 "name": ROUTES,
                 "ignore_port_in_host_matching": True,
-                "request_headers_to_remove": [translate_tracing.FORCING_HEADER],
+                "request_headers_to_remove": [
+                    translate_tracing.FORCING_HEADER,
+                    translate_inside.MARK,
+                    translate_force.HEADER,
+                ],
             },
         )
 
@@ -50,6 +59,15 @@ class RouteTable:
         if want is not None:
             self._drop(key, want, keep=())
 
+    def set_boundaries(self, boundaries: Sequence[Boundary]) -> bool:
+        """Those in force, in the order they were written. True when any route changes."""
+        before, self._boundaries = self._boundaries, tuple(boundaries)
+        changed = set(enumerate(before)) ^ set(enumerate(self._boundaries))
+        for _, boundary in changed:
+            for domain in translate_boundaries.domains(boundary):
+                self._touch(domain)
+        return bool(changed)
+
     def lost_to(self, key: ResourceKey) -> str:
         """Which earlier route already has a host and prefix of this one, or empty."""
         want = self._wants[key]
@@ -64,7 +82,10 @@ class RouteTable:
 
     def refusal(self, key: ResourceKey) -> str:
         """Envoy's words about a host of this route, or empty."""
-        return next((self._refused[name] for name in domains_of(self._wants[key]) if name in self._refused), "")
+        return self.refusal_at(domains_of(self._wants[key]))
+
+    def refusal_at(self, domains: Iterable[str]) -> str:
+        return next((self._refused[name] for name in domains if name in self._refused), "")
 
     def body(self) -> bytes:
         """The encoded RouteConfiguration as it should be tried now."""
@@ -107,7 +128,10 @@ class RouteTable:
 
     def is_shown(self, key: ResourceKey) -> bool:
         """All hosts of this route are in the last body as they are wanted."""
-        return self._kept_back().isdisjoint(domains_of(self._wants[key]))
+        return self.is_shown_at(domains_of(self._wants[key]))
+
+    def is_shown_at(self, domains: Iterable[str]) -> bool:
+        return self._kept_back().isdisjoint(domains)
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
@@ -126,13 +150,15 @@ class RouteTable:
         """What falls back to a wide host contains its routes, and changes with it."""
         touched = {domain}
         if domain.startswith(ANY_HOST):
-            touched |= {name for name in self._by_domain if domain in fallbacks(name)}
+            hosts = {boundary.host for boundary in self._boundaries if boundary.host}
+            touched |= {name for name in self._by_domain.keys() | hosts if domain in fallbacks(name)}
         self._stale |= touched
         for name in touched:
             self._refused.pop(name, None)
 
     def _encode(self, domain: str) -> None:
-        if domain not in self._by_domain:
+        of_host = [boundary for boundary in self._boundaries if boundary.host == domain]
+        if domain not in self._by_domain and not of_host:
             self._encoded.pop(domain, None)
             return
         routes: Mapping[str, list[RouteWant]] = {
@@ -140,5 +166,11 @@ class RouteTable:
             for name in (domain, *fallbacks(domain))
             if name in self._by_domain
         }
-        host = proto.encode("envoy.config.route.v3.VirtualHost", virtual_host(domain, routes))
+        services = {want.service for wants in routes.values() for want in wants}
+        before: dict[str, list[Dict]] = {}
+        for boundary in self._boundaries:
+            if boundary.parent.service in services:
+                before.setdefault(boundary.parent.service, []).extend(translate_boundaries.routes(boundary))
+        first = [found for boundary in of_host for found in translate_boundaries.host_routes(boundary)]
+        host = proto.encode("envoy.config.route.v3.VirtualHost", virtual_host(domain, routes, first, before))
         self._encoded[domain] = proto.field(_VIRTUAL_HOSTS_FIELD, host)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +49,21 @@ class Reading:
 
     def host(self, cluster: str, address: Address) -> HostStatus | None:
         return self.hosts.get((cluster, address))
+
+    def shared_host(self, clusters: Iterable[str], address: Address) -> HostStatus | None:
+        """One endpoint in several clusters: healthy where all say so, and all their requests together."""
+        hosts = [host for cluster in clusters if (host := self.host(cluster, address)) is not None]
+        if not hosts:
+            return None
+        return HostStatus(
+            healthy=all(host.healthy for host in hosts),
+            active_requests=sum(host.active_requests for host in hosts),
+            requests_total=sum(host.requests_total for host in hosts),
+            why=next((host.why for host in hosts if host.why), ""),
+        )
+
+    def active_requests(self, cluster: str) -> int:
+        return sum(host.active_requests for (name, _), host in self.hosts.items() if name == cluster)
 
     def tells_of(self, clusters: frozenset[str]) -> bool:
         return not self.clusters or (bool(clusters) and clusters <= self.clusters)

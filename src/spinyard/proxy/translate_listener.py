@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spinyard.proxy import translate_tracing
+from spinyard.proxy import translate_force, translate_tracing
 from spinyard.proxy.translate import ADS, BUFFER_BYTES_MAX, HOST_KEY, SUBSET_NAMESPACE, TYPES
 
 Dict = dict[str, Any]
 
 LISTENER = "gateway"
 ROUTES = "gateway"
+HTTP_CONNECTIONS = TYPES + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,14 @@ def gateway_of(
     return Gateway(host, int(port), certificate_file, key_file, trace_share)
 
 
-def listener(gateway: Gateway) -> Dict:
-    chain: Dict = {
-        "filters": [
-            {"name": "envoy.filters.network.http_connection_manager", "typed_config": _http_connections(gateway)}
-        ]
-    }
+def listener(gateway: Gateway, name: str = LISTENER, mutations: list[Dict] | None = None) -> Dict:
+    """`mutations`: of a request's headers before anything looks at them; else those for outsiders."""
+    connections = _http_connections(gateway, name, outsiders() if mutations is None else mutations)
+    chain: Dict = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": connections}]}
     if gateway.certificate_file:
         chain["transport_socket"] = _tls(gateway)
     return {
-        "name": LISTENER,
+        "name": name,
         "address": {"socket_address": {"address": gateway.address, "port_value": gateway.port}},
         # With SO_REUSEPORT a second Envoy on the same port would not be refused, and take half of the requests.
         "enable_reuse_port": False,
@@ -82,20 +81,21 @@ def _tls(gateway: Gateway) -> Dict:
     }
 
 
-def _http_connections(gateway: Gateway) -> Dict:
+def _http_connections(gateway: Gateway, stat_prefix: str, mutations: list[Dict]) -> Dict:
     traced = {} if gateway.trace_share is None else {"tracing": translate_tracing.tracing(gateway.trace_share)}
     return {
         **traced,
-        "@type": TYPES + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "gateway",
+        "@type": HTTP_CONNECTIONS,
+        "stat_prefix": stat_prefix,
         "codec_type": "AUTO",
         "rds": {"route_config_name": ROUTES, "config_source": ADS},
         "use_remote_address": True,
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": True,
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "early_header_mutation_extensions": [_strip_outsiders_headers(is_traced=bool(traced))],
+        "early_header_mutation_extensions": [_early(mutations, is_traced=bool(traced))],
         "http_filters": [
+            translate_force.http_filter(),
             _host_for_subsets(),
             _grpc_statuses(),
             {
@@ -162,16 +162,33 @@ def _grpc_statuses() -> Dict:
     }
 
 
-def _strip_outsiders_headers(*, is_traced: bool) -> Dict:
+def outsiders() -> list[Dict]:
+    """Nothing they say of what we say among ourselves is believed; a tester's token speaks for itself."""
+    ours = {"safe_regex": {"regex": all_but("x-spinyard-", translate_force.HEADER.removeprefix("x-spinyard-"))}}
+    return [_without({"prefix": "x-envoy-", "ignore_case": True}), _without(ours)]
+
+
+def insiders(mark: Dict) -> list[Dict]:
+    """`mark`: a header that tells them from outsiders."""
+    return [_without({"prefix": "x-envoy-", "ignore_case": True}), {"append": mark}]
+
+
+def all_but(prefix: str, kept: str) -> str:
+    """A pattern, for whole names, of those that begin with `prefix`, other than `prefix` + `kept`."""
+    shorter = [f"{kept[:length]}([^{kept[length]}].*)?" for length in range(len(kept))]
+    return f"{prefix}({'|'.join([*shorter, kept + '.+'])})"
+
+
+def _without(key_matcher: Dict) -> Dict:
+    return {"remove_on_match": {"key_matcher": key_matcher}}
+
+
+def _early(mutations: list[Dict], *, is_traced: bool) -> Dict:
     return {
         "name": "envoy.http.early_header_mutation.header_mutation",
         "typed_config": {
             "@type": TYPES + "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-            "mutations": [
-                {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
-                for prefix in ("x-envoy-", "x-spinyard-")
-            ]
-            + (translate_tracing.decided_by_caller() if is_traced else []),
+            "mutations": mutations + (translate_tracing.decided_by_caller() if is_traced else []),
         },
     }
 
@@ -221,14 +238,27 @@ _REPLIES = (
 )
 
 
+# Envoy itself says 401 to a bad token only.
+_FORCE_REFUSED = _Reply(
+    (),
+    "force_refused",
+    "Side not forced",
+    f"The token in {translate_force.HEADER} does not choose a side here: %RESPONSE_CODE_DETAILS%. It may have expired, "
+    "or be of another spinout. Make a new one with: spinyard spinout token",
+    False,
+)
+
+
 def local_replies() -> Dict:
     """Only what Envoy itself says; an application's own 404 or 503 passes untouched."""
-    return {"mappers": [_mapper(reply) for reply in _REPLIES]}
+    is_401 = {"comparison": {"op": "EQ", "value": {"default_value": 401, "runtime_key": "spinyard.no_such_key"}}}
+    mappers = [_mapper(reply, {"response_flag_filter": {"flags": list(reply.flags)}}) for reply in _REPLIES]
+    return {"mappers": [*mappers, _mapper(_FORCE_REFUSED, {"status_code_filter": is_401})]}
 
 
-def _mapper(reply: _Reply) -> Dict:
+def _mapper(reply: _Reply, which: Dict) -> Dict:
     result: Dict = {
-        "filter": {"response_flag_filter": {"flags": list(reply.flags)}},
+        "filter": which,
         "body_format_override": {
             "json_format": {
                 "type": f"https://spinyard.dev/problems/{reply.code}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from spinyard.core.want import RouteWant
@@ -24,6 +25,25 @@ PREVIOUS_HOSTS = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts
 
 _HOST = re.compile(r"\*|(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 _PREFIX = re.compile(r"(/[^/?#\s]+)*/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a request is repeated, and what it must have for that."""
+
+    on: str
+    headers: list[Dict] = field(default_factory=list)
+
+
+# A request that is unsafe to repeat may be repeated only if nothing of it was sent.
+UNSAFE = Retry(
+    "connect-failure,refused-stream,reset-before-request",
+    [
+        {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}, "invert_match": True},
+        {"name": "idempotency-key", "present_match": True, "invert_match": True},
+    ],
+)
+ANY_METHOD = Retry("connect-failure,refused-stream,reset")
 
 
 def host_problem(host: str) -> str:
@@ -67,8 +87,14 @@ def winners(routes: Iterable[RouteWant]) -> list[RouteWant]:
     return [by_prefix[prefix] for prefix in sorted(by_prefix, key=lambda text: (-len(text), text))]
 
 
-def virtual_host(domain: str, routes_of: Mapping[str, Sequence[RouteWant]]) -> Dict:
-    """Everything a request of this domain can meet. `routes_of`: the wants of each domain, in the order they came."""
+def virtual_host(
+    domain: str,
+    routes_of: Mapping[str, Sequence[RouteWant]],
+    first: Iterable[Dict] = (),
+    before: Mapping[str, Sequence[Dict]] | None = None,
+) -> Dict:
+    """Everything a request of this domain can meet. `routes_of`: the wants of each domain, in the order they came.
+    `first`: routes before all others; `before`: before those of a Service, by its name."""
     ordered = [want for name in (domain, *fallbacks(domain)) for want in winners(routes_of.get(name, ()))]
     seen: dict[str, RouteWant] = {}
     for want in ordered:
@@ -76,28 +102,32 @@ def virtual_host(domain: str, routes_of: Mapping[str, Sequence[RouteWant]]) -> D
     return {
         "name": domain,
         "domains": [domain],
-        "routes": [variant for want in seen.values() for variant in _variants(want)],
+        "routes": [
+            *first,
+            *(found for want in seen.values() for found in (*_before(want, before or {}), *_variants(want))),
+        ],
     }
 
 
+def _before(want: RouteWant, before: Mapping[str, Sequence[Dict]]) -> Sequence[Dict]:
+    """A pool, whose route is by host, may have the name of a Service."""
+    return () if want.by_host else before.get(want.service, ())
+
+
 def _variants(want: RouteWant) -> list[Dict]:
-    """Two of each: a request that is unsafe to repeat may be repeated only if nothing of it was sent."""
-    unsafe = [
-        {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}, "invert_match": True},
-        {"name": "idempotency-key", "present_match": True, "invert_match": True},
+    match = _path_match(want)
+    return [
+        route(want, match, Target(target.action, [*retry.headers, *target.headers], target.extra), retry)
+        for retry in (UNSAFE, ANY_METHOD)
+        for target in targets(want)
     ]
-    kinds: tuple[tuple[list[Dict], str], ...] = (
-        (unsafe, "connect-failure,refused-stream,reset-before-request"),
-        ([], "connect-failure,refused-stream,reset"),
-    )
-    return [_route(want, target, headers, retry_on) for headers, retry_on in kinds for target in targets(want)]
 
 
-def _route(want: RouteWant, target: Target, headers: list[Dict], retry_on: str) -> Dict:
-    headers = [*headers, *target.headers]
+def route(want: RouteWant, match: Dict, target: Target, retry: Retry) -> Dict:
+    """Of requests that match and have the headers of the target; times and retries as `want` has them."""
     return {
-        "match": {**_path_match(want), **({"headers": headers} if headers else {})},
-        "route": {**target.action, **_action(want, retry_on)},
+        "match": {**match, **({"headers": target.headers} if target.headers else {})},
+        "route": {**target.action, **_action(want, retry.on)},
         "request_body_buffer_limit": RETRY_BODY_BYTES_MAX,
         **target.extra,
     }

@@ -2,6 +2,9 @@
 
 Envoy takes xxh64(key) % 10,000 and walks along the clusters: the new side stands first, so a key that is on it stays
 there while the weight rises. Envoy picks the side once for a request; its retries stay there.
+
+The instance is told its side in a header: `x-spinyard-rollout` of a Service's rollout, `x-spinyard-side` of a spinout.
+Two names, as the second one goes along with the calls that the instance makes, through Services with rollouts too.
 """
 
 from __future__ import annotations
@@ -12,17 +15,29 @@ from typing import Any
 
 from spinyard.core.shift import Sticky
 from spinyard.core.want import RouteWant, Split
+from spinyard_sdk import wire
 
 Dict = dict[str, Any]
 
 WEIGHT_TOTAL = 10_000
-SIDE_HEADER = "x-spinyard-side"
-OLD, NEW = "old", "new"
 COOKIE_SECONDS = 24 * 3600
 OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How the two sides are called in the header that tells an instance its own."""
+
+    header: str
+    old: str
+    new: str
+
+
+ROLLOUT = Words("x-spinyard-rollout", "old", "new")
+SPINOUT = Words(wire.SIDE_HEADER, wire.PARENT, wire.UNIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +50,26 @@ class Target:
     extra: Dict = field(default_factory=dict)
 
 
-def targets(want: RouteWant) -> list[Target]:
+def targets(want: RouteWant, words: Words = ROLLOUT) -> list[Target]:
     """The first that fits a request takes it; the last fits any."""
     split = want.split
     if split is None:
         return [Target({"cluster": want.cluster})]
-    sticky = split.sticky
+    sticky, sides = split.sticky, _Sides(want.cluster, split, words)
     if sticky.header:
-        by_key = _by_key(want.cluster, split, {"header": {"header_name": sticky.header}})
+        by_key = sides.by_key({"header": {"header_name": sticky.header}})
         absent = {"name": sticky.header, "present_match": True, "invert_match": True}
     elif sticky.cookie:
-        by_key = _by_key(want.cluster, split, {"cookie": {"name": sticky.cookie}})
+        by_key = sides.by_key({"cookie": {"name": sticky.cookie}})
         absent = {**_has_cookie(sticky.cookie), "invert_match": True, "treat_missing_header_as_empty": True}
     elif sticky.client_address:
-        return [_by_key(want.cluster, split, {"connection_properties": {"source_ip": True}})]
+        return [sides.by_key({"connection_properties": {"source_ip": True}})]
     else:
-        return [Target(_weighted(want.cluster, split))]
+        return [Target(sides.weighted())]
     if sticky.no_key_old:
-        return [Target(_only(want.cluster), [absent]), by_key]
+        return [only(want.cluster, words.header, words.old, [absent]), by_key]
     if sticky.cookie:
-        return [_with_new_cookie(want.cluster, split, absent), by_key]
+        return [sides.with_new_cookie(absent), by_key]
     # Without the header Envoy has nothing to hash, and picks at random.
     return [by_key]
 
@@ -66,9 +81,11 @@ def split_problem(want: RouteWant) -> str:
         return ""
     if not split.cluster or split.cluster == want.cluster:
         return "the two sides of a route need a cluster each"
-    if not 0 <= split.weight <= WEIGHT_TOTAL:
-        return f"a weight is 0 to {WEIGHT_TOTAL}, not {split.weight}"
-    return sticky_problem(split.sticky)
+    return weight_problem(split.weight) or sticky_problem(split.sticky)
+
+
+def weight_problem(weight: int) -> str:
+    return "" if 0 <= weight <= WEIGHT_TOTAL else f"a weight is 0 to {WEIGHT_TOTAL}, not {weight}"
 
 
 def sticky_problem(sticky: Sticky) -> str:
@@ -81,16 +98,36 @@ def sticky_problem(sticky: Sticky) -> str:
     return ""
 
 
-def _by_key(old: str, split: Split, key: Dict) -> Target:
-    return Target({**_weighted(old, split, use_hash_policy=True), "hash_policy": [{**key, "terminal": True}]})
+def only(cluster: str, header: str, value: str, headers: list[Dict]) -> Target:
+    """All to one cluster, which is told its side."""
+    side = _side(cluster, WEIGHT_TOTAL, header, value)
+    return Target({"weighted_clusters": {"clusters": [side]}}, headers)
 
 
-def _with_new_cookie(old: str, split: Split, absent: Dict) -> Target:
-    """Decided by the id of the request, which then is the cookie: the next request hashes to the same side."""
-    by_id = _by_key(old, split, {"header": {"header_name": "x-request-id"}})
-    value = f"{split.sticky.cookie}=%REQ(X-REQUEST-ID)%; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
-    cookie = {"header": {"key": "set-cookie", "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
-    return Target(by_id.action, [absent], {"response_headers_to_add": [cookie]})
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    old: str
+    split: Split
+    words: Words
+
+    def weighted(self, *, use_hash_policy: bool = False) -> Dict:
+        split, words = self.split, self.words
+        clusters = [
+            _side(split.cluster, split.weight, words.header, words.new),
+            _side(self.old, WEIGHT_TOTAL - split.weight, words.header, words.old),
+        ]
+        return {"weighted_clusters": {"clusters": clusters, **({"use_hash_policy": True} if use_hash_policy else {})}}
+
+    def by_key(self, key: Dict) -> Target:
+        return Target({**self.weighted(use_hash_policy=True), "hash_policy": [{**key, "terminal": True}]})
+
+    def with_new_cookie(self, absent: Dict) -> Target:
+        """Decided by the id of the request, which then is the cookie: the next request hashes to the same side."""
+        by_id = self.by_key({"header": {"header_name": "x-request-id"}})
+        name = self.split.sticky.cookie
+        value = f"{name}=%REQ(X-REQUEST-ID)%; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
+        cookie = {"header": {"key": "set-cookie", "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
+        return Target(by_id.action, [absent], {"response_headers_to_add": [cookie]})
 
 
 def _has_cookie(name: str) -> Dict:
@@ -99,15 +136,6 @@ def _has_cookie(name: str) -> Dict:
     return {"name": "cookie", "string_match": {"safe_regex": {"regex": regex}}}
 
 
-def _weighted(old: str, split: Split, *, use_hash_policy: bool = False) -> Dict:
-    clusters = [_side(split.cluster, split.weight, NEW), _side(old, WEIGHT_TOTAL - split.weight, OLD)]
-    return {"weighted_clusters": {"clusters": clusters, **({"use_hash_policy": True} if use_hash_policy else {})}}
-
-
-def _only(old: str) -> Dict:
-    return {"weighted_clusters": {"clusters": [_side(old, WEIGHT_TOTAL, OLD)]}}
-
-
-def _side(cluster: str, weight: int, side: str) -> Dict:
-    header = {"header": {"key": SIDE_HEADER, "value": side}, "append_action": OVERWRITE}
-    return {"name": cluster, "weight": weight, "request_headers_to_add": [header]}
+def _side(cluster: str, weight: int, header: str, value: str) -> Dict:
+    told = {"header": {"key": header, "value": value}, "append_action": OVERWRITE}
+    return {"name": cluster, "weight": weight, "request_headers_to_add": [told]}

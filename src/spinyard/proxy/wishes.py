@@ -1,4 +1,4 @@
-"""What is kept of each wish, and of each cluster that wishes name."""
+"""What is kept of each wish, and of each cluster that wishes name. A boundary has no cluster that others may name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from spinyard.core.ids import ResourceKey
-from spinyard.core.want import EndpointWant, RouteWant
+from spinyard.core.want import BoundaryWant, EndpointWant, RouteWant, Split
+
+Told = RouteWant | EndpointWant | BoundaryWant
+"""what the data plane takes"""
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class Cluster:
 class Removal:
     """`version`: of the routes, or of the cluster's endpoints, that no longer have it; 0: not published yet."""
 
-    want: RouteWant | EndpointWant
+    want: Told
     version: int = 0
 
 
@@ -48,7 +51,7 @@ class Removal:
 class Wish:
     """`versions`: what must be confirmed, by (kind, name); empty until it was published. `since`: monotonic."""
 
-    want: RouteWant | EndpointWant
+    want: Told
     since: float
     versions: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -81,10 +84,14 @@ class Holds:
         return bool(self._versions)
 
 
-def clusters_of(want: RouteWant | EndpointWant) -> tuple[str, ...]:
-    if isinstance(want, RouteWant) and want.split is not None:
-        return (want.cluster, want.split.cluster)
-    return (want.cluster,)
+def clusters_of(want: Told) -> tuple[str, ...]:
+    match want:
+        case BoundaryWant():
+            return ()
+        case RouteWant(cluster=cluster, split=Split(cluster=other)):
+            return (cluster, other)
+        case _:
+            return (want.cluster,)
 
 
 def settings_of(want: RouteWant) -> Iterator[RouteWant]:

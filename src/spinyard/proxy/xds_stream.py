@@ -2,8 +2,8 @@
 
 The protocol's order, where it is easy to be wrong:
 
-* Additions go clusters, endpoints, listeners, routes, and removals the other way round, each waiting until the kinds
-  before it are confirmed as of the same version; so no route ever names a cluster that is not there yet.
+* Additions go clusters, endpoints, listeners, filters, routes, and removals the other way round, each waiting until the
+  kinds before it are confirmed as of the same version; so no route ever names a cluster that is not there yet.
 * One update in flight per kind. A refused update of several resources is sent again in halves, until the one that is
   refused stands alone; then it is left out, its text is kept, and the others go on.
 * Envoy confirms clusters only when they are warm: they have their endpoints, and these were checked once. So the
@@ -25,9 +25,10 @@ RUNTIME = TYPES + "envoy.service.runtime.v3.Runtime"
 CLUSTER = TYPES + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = TYPES + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = TYPES + "envoy.config.listener.v3.Listener"
+EXTENSION = TYPES + "envoy.config.core.v3.TypedExtensionConfig"
 ROUTES = TYPES + "envoy.config.route.v3.RouteConfiguration"
 
-ORDER = (RUNTIME, CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+ORDER = (RUNTIME, CLUSTER, ENDPOINTS, LISTENER, EXTENSION, ROUTES)
 WILDCARD = frozenset({CLUSTER, LISTENER})
 RESOURCES_PER_UPDATE_MAX = 500
 SUBSCRIPTIONS_MAX = 100_000
@@ -39,6 +40,7 @@ class Resource:
     version: int
     digest: str
     body: bytes
+    endpoints: str = ""
 
     @property
     def version_text(self) -> str:
@@ -47,11 +49,13 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One wish: this body under this name; None takes it away."""
+    """One wish: this body under this name; None takes it away. `endpoints`: of a cluster that shares those of another
+    one, the name of that; empty: it has its own."""
 
     kind: str
     name: str
     body: bytes | None
+    endpoints: str = ""
 
 
 class Catalogue:
@@ -73,7 +77,8 @@ class Catalogue:
             if change.body is None:
                 del self.wanted[change.kind][change.name]
             else:
-                resource = Resource(change.name, self.version, digest_of(change.body), change.body)
+                digest = digest_of(change.body)
+                resource = Resource(change.name, self.version, digest, change.body, change.endpoints)
                 self.wanted[change.kind][change.name] = resource
         return real
 
@@ -350,12 +355,13 @@ class Stream:
         self.news.extend((update.kind, name) for name in update.names)
 
     def _owe_endpoints(self, clusters: Iterable[Resource]) -> None:
-        """Of those clusters that Envoy had already; for a new one it asks."""
+        """Those that Envoy asked for before, for this cluster or one that shares them: it does not ask again."""
         endpoints = self._kinds[ENDPOINTS]
         for cluster in clusters:
-            if cluster.name in endpoints.subscribed and cluster.name in self._catalogue.wanted[ENDPOINTS]:
-                endpoints.again.add(cluster.name)
-                endpoints.dirty.add(cluster.name)
+            name = cluster.endpoints or cluster.name
+            if name in endpoints.subscribed and name in self._catalogue.wanted[ENDPOINTS]:
+                endpoints.again.add(name)
+                endpoints.dirty.add(name)
 
     def _refuse(self, state: _Kind, update: Update, text: str) -> None:
         names = update.names
