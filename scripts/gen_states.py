@@ -17,6 +17,7 @@ from spinyard.spin.pool.status import TRANSITIONS as POOL
 from spinyard.spin.rollout.status import TRANSITIONS as ROLLOUT
 from spinyard.spin.service.status import TRANSITIONS as SERVICE
 from spinyard.spin.status import TRANSITIONS as SPIN
+from spinyard.spinout.status import TRANSITIONS as SPINOUT
 
 MACHINES = {
     "spin": SPIN,
@@ -25,6 +26,7 @@ MACHINES = {
     "pool": POOL,
     "claim": CLAIM,
     "rollout": ROLLOUT,
+    "spinout": SPINOUT,
     "hold": HOLD,
 }
 

@@ -207,10 +207,12 @@ class LookGauge:
 
 @dataclass(frozen=True, slots=True)
 class LookJoin:
-    """How many of the unit's requests since `since` have a whole trace. Answer: TraceJoin, or Unknown."""
+    """How many of the unit's requests since `since` have a whole trace. `service`: as which the unit's spans are known
+    (its OTEL_SERVICE_NAME). Answer: TraceJoin, or Unknown."""
 
     cluster: str
     since: float
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,9 @@ class Approval:
     at: float
     attempt: int = 0
     waives: str = ""
+    """the name of a gate as the status shows it"""
+    decision: str = ""
+    """of the phase `decided`: go, no-go or postpone; empty: go"""
     expires_at: float | None = None
 
 
@@ -158,8 +161,9 @@ class SpinoutSpec:
     unit_uid: str = ""
     approvals: tuple[Approval, ...] = ()
     started: int = 0
-    """how many times a person said `start`; an attempt begins with each"""
+    """how many times a person said `start`; an attempt begins with each; it sets `promoted` and `promoted_fully` back"""
     promoted: int = 0
+    """so many steps a person has let pass"""
     promoted_fully: bool = False
     abort: str = ""
     """why it is to go back; taken back by the next `start` alone"""

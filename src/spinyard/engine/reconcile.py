@@ -137,6 +137,6 @@ def changes(row: ObjectRow, plan: Plan) -> bool:
         plan.state != row.state
         or plan.finished
         or plan.status != row.status
-        or bool(plan.resources or plan.children or plan.requires or plan.returns or plan.events)
+        or bool(plan.resources or plan.children or plan.requires or plan.returns or plan.events or plan.records)
         or plan.outcome != row.outcome
     )

@@ -7,8 +7,9 @@ from enum import StrEnum
 import msgspec
 
 from spinyard.core.figures import Gate, Reading, SideFigures
+from spinyard.core.ids import ResourceKey
 from spinyard.core.machine import Machine, edges
-from spinyard.core.verdict import Counts, Evidence
+from spinyard.core.verdict import Counts, Evidence, LatencyEvidence
 
 
 class SpinoutState(StrEnum):
@@ -88,21 +89,38 @@ class Passed(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`weight`, `mirror`, `serial`: what is asked of the data plane; `shown_weight`: what it last confirmed.
-    `evidence` accumulates over steps, the rest of the figures is of the present step."""
+    """`weight`, `mirror`, `serial`: what is asked of the data plane; `shown_weight`: what it last confirmed, with
+    `shown_serial`. `evidence` accumulates over steps, the rest of the figures is of the present step."""
 
     since: float = 0.0
     observed_generation: int = 0
     attempt: int = 0
+    attempt_at: float = 0.0
     step: int = 0
     weight: int = 0
     mirror: int = 0
     shown_weight: int = 0
+    shown_serial: int = 0
     serial: int = 0
     weight_serial: int = 0
     highest: int = 0
+    """the largest weight of this attempt"""
+    is_contracted: bool = False
+    """that phase was passed once; another attempt need not pass it again"""
+    is_bounded: bool = False
+    """the boundary is wanted of the data plane"""
+    epoch: int = 0
+    """how often the boundary was taken away: a key that was closed is never used again"""
+    progressed_at: float = 0.0
+    """from when the deadline of a phase or step counts"""
+    promoted_before: int = 0
+    fully_before: bool = False
+    """what a person had let pass before this attempt; it counts for nothing in this one"""
     held_from: str = ""
     held_why: str = ""
+    held_reason: str = ""
+    held_generation: int = 0
+    """of the spec, when it was held: another one is another wish"""
     step_begun_at: float = 0.0
     """when the weight of this step was confirmed; 0: not yet"""
     weight_asked_at: float = 0.0
@@ -112,6 +130,9 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     baseline: SideFigures | None = None
     """the parent's, before anything moved"""
     baseline_counts: Counts = Counts()
+    baseline_latency: tuple[tuple[float, int], ...] = ()
+    """as ClusterTraffic.latency"""
+    latency: LatencyEvidence | None = None
     burn: bytes = b""
     """the series of good and bad requests of the unit, as core.verdict.burn keeps it"""
     blind_since: float = 0.0
@@ -130,6 +151,8 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """why it went back; empty as long as it did not"""
     stopped_reason: str = ""
     conditions: tuple[str, ...] = ()
+    endpoints: tuple[ResourceKey, ...] = ()
+    """of parent and unit, where they are external: what to look at"""
     config_digest: str = ""
     last_error: str = ""
     last_error_class: str = ""

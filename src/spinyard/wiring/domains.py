@@ -15,6 +15,7 @@ from spinyard.spin.pool.decide import PoolDomain
 from spinyard.spin.rollout.decide import RolloutDomain
 from spinyard.spin.service.decide import ServiceDomain
 from spinyard.spin.snapshot import ProviderFacts, SpinRules
+from spinyard.spinout.decide import SpinoutDomain
 
 FAKE_PORTS = (1, 100_000_000)
 
@@ -36,6 +37,7 @@ def domains(rules: SpinRules) -> Mapping[Kind, Any]:
         Kind.JOB: JobDomain(),
         Kind.WARM_POOL: PoolDomain(rules),
         Kind.ROLLOUT: RolloutDomain(),
+        Kind.SPINOUT: SpinoutDomain(),
         Kind.CLAIM: ClaimDomain(),
         Kind.HOLD: HoldDomain(),
     }

@@ -37,7 +37,7 @@ class JoinReader:
 def _counted(traces: Sequence[Sequence[Span]], look: LookJoin, until: float) -> JoinRate:
     return join_rate(
         traces,
-        unit=service_of(look.cluster),
+        unit=look.service or service_of(look.cluster),
         clusters={look.cluster},
         since_ns=int(look.since * 1e9),
         until_ns=int(until * 1e9),

@@ -1,0 +1,74 @@
+"""What a Spinout writes into its history: every transition, every change of weight, every verdict that decided
+something, each with the figures it rests on and the configuration it happened under."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from spinyard.core.chain import RecordDraft
+from spinyard.core.figures import Gate, SideFigures
+from spinyard.core.shift import WEIGHT_ALL
+from spinyard.spinout.status import SpinoutStatus
+
+WORDS_MAX, GATE_WORDS_MAX, GATES_MAX = 4_000, 600, 40
+"""so that a body is never longer than core.chain.RECORD_BYTES_MAX"""
+
+
+def transition(before: str, after: str, why: str, reason: str, status: SpinoutStatus) -> RecordDraft:
+    return _draft("transition", status, {"from": before, "to": after, "reason": reason, "why": why[:WORDS_MAX]})
+
+
+def weight_change(before: SpinoutStatus, after: SpinoutStatus, why: str) -> RecordDraft:
+    """Asked for, not confirmed."""
+    words = {
+        "fromWeight": before.weight,
+        "toWeight": after.weight,
+        "fromMirror": before.mirror,
+        "toMirror": after.mirror,
+        "why": why[:WORDS_MAX],
+    }
+    return _draft("weight", after, words)
+
+
+def verdict(status: SpinoutStatus, how: str, why: str, *, by: str = "") -> RecordDraft:
+    """Of the gates as they stand: what it let pass or sent back. `by`: who said so, when it was a person."""
+    words: dict[str, Any] = {"how": how, "why": why[:WORDS_MAX], "gates": [_gate(g) for g in status.gates[:GATES_MAX]]}
+    if by:
+        words["by"] = by
+    return _draft("verdict", status, words | {"old": _side(status.old), "new": _side(status.new)})
+
+
+def confirmed(status: SpinoutStatus, why: str) -> RecordDraft:
+    """The data plane has what it was asked for."""
+    return _draft("confirmed", status, {"why": why[:WORDS_MAX]})
+
+
+def paged(status: SpinoutStatus, why: str) -> RecordDraft:
+    return _draft("page", status, {"why": why[:WORDS_MAX]})
+
+
+def _draft(kind: str, status: SpinoutStatus, words: dict[str, Any]) -> RecordDraft:
+    where = {
+        "attempt": status.attempt,
+        "step": status.step,
+        "weight": status.weight,
+        "mirror": status.mirror,
+        "config": status.config_digest,
+    }
+    return RecordDraft(kind, msgspec.json.encode(words | where))
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(gate)
+    return shown | {"why": gate.why[:GATE_WORDS_MAX], "name": gate.name[:GATE_WORDS_MAX]}
+
+
+def _side(side: SideFigures) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(side)
+    return shown
+
+
+def percent(weight: int) -> str:
+    return f"{weight * 100 / WEIGHT_ALL:g} %"
