@@ -17,8 +17,8 @@ from spinyard.core.plan import EventDraft, Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
 from spinyard.core.spinout import Inconclusive, SpinoutSpec
+from spinyard.spinout import gates
 from spinyard.spinout.config import config_digest
-from spinyard.spinout.gates import gates, join_look, shadow_look
 from spinyard.spinout.measure import observed
 from spinyard.spinout.phases import LOOK_SECONDS, REST_SECONDS, RULES, Go, Stay, floor_of, with_passed
 from spinyard.spinout.records import percent
@@ -62,7 +62,7 @@ def decide(s: SpinoutSnapshot) -> Plan:
 
 
 def forward(s: SpinoutSnapshot, state: SpinoutState) -> Plan:
-    s = judged(s)
+    s = with_gates(s)
     stop = must_go_back(s)
     if stop is not None:
         return retreat(s, *stop)
@@ -75,11 +75,10 @@ def forward(s: SpinoutSnapshot, state: SpinoutState) -> Plan:
     return stay(s, state, outcome)
 
 
-def judged(s: SpinoutSnapshot) -> SpinoutSnapshot:
+def with_gates(s: SpinoutSnapshot) -> SpinoutSnapshot:
     """With what this look tells, and what the gates say of it. A `start` in the middle of an attempt begins no other
     one."""
-    status = observed(s)
-    status = msgspec.structs.replace(status, gates=gates(s, status))
+    status = gates.judged(s, observed(s))
     if status.is_bounded:
         status = msgspec.structs.replace(status, attempt=max(status.attempt, s.spec.started))
     return s.having(status)
@@ -150,7 +149,7 @@ def overdue(s: SpinoutSnapshot, state: SpinoutState, needs: str) -> Plan:
 
 
 def held(s: SpinoutSnapshot) -> Plan:
-    s = judged(s)
+    s = with_gates(s)
     stop = must_go_back(s)
     if stop is not None:
         return retreat(s, *stop)
@@ -189,10 +188,10 @@ def looks(s: SpinoutSnapshot) -> tuple[Look, ...]:
         out += [LookResource(PROXY, key) for key in status.endpoints]
         out.append(s.traffic_look)
     if status.mirror and status.step_begun_at:
-        out.append(shadow_look(s, status))
+        out.append(gates.shadow_look(s, status))
     if status.weight:
         if s.spec.gates.trace_join_min is not None and status.step_begun_at:
-            out.append(join_look(s, status))
+            out.append(gates.join_look(s, status))
         out += [LookGauge(gate.url, gate.query) for gate in s.spec.gates.thresholds]
     return tuple(dict.fromkeys(out))
 

@@ -8,7 +8,9 @@ import msgspec
 from spinyard.core.figures import NOTHING, Reading, buckets_between, figures, since
 from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.core.shift import WEIGHT_ALL
+from spinyard.core.spinout import Objective
 from spinyard.core.verdict import (
+    Counts,
     Evidence,
     Histogram,
     Increment,
@@ -18,8 +20,12 @@ from spinyard.core.verdict import (
     fold_latency,
     of_cumulative,
 )
+from spinyard.core.verdict.burn import BurnObjective, add, pack, unpack
 from spinyard.spinout.snapshot import SpinoutSnapshot
 from spinyard.spinout.status import SpinoutStatus
+
+IDLE_SECONDS = 5.0
+"""how often it is written that nobody asked"""
 
 
 def observed(s: SpinoutSnapshot) -> SpinoutStatus:
@@ -47,6 +53,8 @@ def shown(s: SpinoutSnapshot) -> SpinoutStatus:
             shown_serial=status.serial,
             shown_weight=status.weight,
             step_begun_at=status.step_begun_at or s.now,
+            last_error="",
+            last_error_class="",
         )
     if status.shown_serial == status.serial and (s.is_other or s.missing):
         # It was lost: what lies between this look and the next was at no weight that can be told.
@@ -78,8 +86,8 @@ def measured(s: SpinoutSnapshot) -> SpinoutStatus:
     status = msgspec.structs.replace(status, blind_since=0.0)
     if before is not None and before.serial == reading.serial:
         if (before.old, before.new) == (reading.old, reading.new) and status.step_reading is not None:
-            # Nothing happened: nothing is written.
-            return status
+            # Nothing happened: nothing is written, but now and then that nobody asked.
+            return burnt(s.having(status), reading.at, step.new) if is_idle_long(status, reading.at) else status
         status = folded(s.having(status), before, reading, step)
     begun = status.step_reading
     if begun is None or (begun.epoch, begun.serial) != (reading.epoch, reading.serial):
@@ -99,7 +107,7 @@ def read_from(s: SpinoutSnapshot, traffic: Traffic) -> Reading:
 
 
 def folded(s: SpinoutSnapshot, before: Reading, reading: Reading, step: Increment) -> SpinoutStatus:
-    status = s.status
+    status = burnt(s, reading.at, step.new)
     if not status.weight:
         return status
     if status.weight < WEIGHT_ALL:
@@ -114,6 +122,34 @@ def folded(s: SpinoutSnapshot, before: Reading, reading: Reading, step: Incremen
         histogram_between(before.new, reading.new),
     )
     return msgspec.structs.replace(status, latency=fold_latency(status.latency or LatencyEvidence(), increment))
+
+
+def burnt(s: SpinoutSnapshot, at: float, new: Counts) -> SpinoutStatus:
+    """No requests are data too: nobody asked."""
+    status, objective = s.status, s.spec.gates.objective
+    if objective is None or not status.weight:
+        return status
+    try:
+        series = add(unpack(status.burn), burn_objective(objective), at=at, good=new.requests - new.failures,
+                     bad=new.failures)  # fmt: skip
+    except ValueError:
+        # No objective: its gate says so.
+        return status
+    return msgspec.structs.replace(status, burn=pack(series), burnt_at=at)
+
+
+def is_idle_long(status: SpinoutStatus, at: float) -> bool:
+    return bool(status.burn) and at - status.burnt_at >= IDLE_SECONDS
+
+
+def burn_objective(objective: Objective) -> BurnObjective:
+    """ValueError when it is none."""
+    return BurnObjective(
+        objective.target,
+        objective.window_seconds,
+        events_min=max(1, objective.events_min),
+        errors_min=max(1, objective.errors_min),
+    )
 
 
 def margin_of(s: SpinoutSnapshot) -> float:

@@ -235,6 +235,10 @@ class SpinoutSnapshot:
 
     @property
     def rejected(self) -> str:
+        """Its words, when it refuses what is asked for now, and will refuse it again."""
+        failure = self.seen.outcomes.get(self.key)
+        if failure is not None and not failure.retryable:
+            return failure.message
         match self.boundary:
             case Present(facts=BoundaryFacts(rejected=rejected, want=known)) if known == self.want(self.status):
                 return rejected
@@ -246,13 +250,12 @@ class SpinoutSnapshot:
         """What the data plane says of a wish that it has not confirmed; with a colon before it."""
         if self.missing:
             return f": it knows no route of {', '.join(self.missing)}"
-        match self.boundary:
-            case Present(facts=BoundaryFacts(rejected=rejected)) if rejected:
-                return f": it refuses: {rejected}"
-            case Unknown(why=why):
-                return f": {why}"
-            case _:
-                return ""
+        if self.rejected:
+            return f": it refuses: {self.rejected}"
+        failure = self.seen.outcomes.get(self.key)
+        if failure is not None:
+            return f": {failure.message}"
+        return f": {self.boundary.why}" if isinstance(self.boundary, Unknown) and self.row.resources else ""
 
     def asking(self, status: SpinoutStatus, *, weight: int | None = None, mirror: int | None = None) -> SpinoutStatus:
         """The status with another wish; what was counted before says nothing of it."""

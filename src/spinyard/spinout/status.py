@@ -88,6 +88,14 @@ class Passed(msgspec.Struct, frozen=True, omit_defaults=True):
     new: SideFigures = SideFigures()
 
 
+class Proven(msgspec.Struct, frozen=True):
+    """Whether a gate was seen to fail on evidence that is bad beyond doubt, under the present configuration."""
+
+    name: str
+    ok: bool
+    why: str
+
+
 class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """`weight`, `mirror`, `serial`: what is asked of the data plane; `shown_weight`: what it last confirmed, with
     `shown_serial`. `evidence` accumulates over steps, the rest of the figures is of the present step."""
@@ -133,8 +141,12 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     baseline_latency: tuple[tuple[float, int], ...] = ()
     """as ClusterTraffic.latency"""
     latency: LatencyEvidence | None = None
+    proofs: tuple[Proven, ...] = ()
+    proofs_digest: str = ""
+    """the configuration under which they were tried"""
     burn: bytes = b""
     """the series of good and bad requests of the unit, as core.verdict.burn keeps it"""
+    burnt_at: float = 0.0
     blind_since: float = 0.0
     missing_since: float = 0.0
     """since when the unit has no instance in traffic although it has a weight"""
