@@ -1,4 +1,5 @@
-"""Copies over the socket, as Envoy sends them, against two real servers."""
+"""Copies over the socket, as Envoy sends them; the listener for calls from inside is a stand-in (the real one:
+tests/proxy)."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from aiohttp import web
 
 from spinyard.clock import SystemClock
 from spinyard.core.observed import LookShadow, ShadowFound
-from spinyard.shadow.comparator import SHADOW_HEADER, WAITING_MAX, Comparator, Sides
+from spinyard.shadow.comparator import WAITING_MAX, Comparator
 from spinyard.spinout.compare import Rules
+from spinyard_sdk.wire import PARENT, SHADOW_HEADER, SIDE_HEADER
 
 pytestmark = pytest.mark.anyio
 
@@ -68,10 +70,17 @@ class Yard:
 @asynccontextmanager
 async def yard(parent: Handler, unit: Handler, rules: Rules = Rules()) -> AsyncIterator[Yard]:  # noqa: B008
     with tempfile.TemporaryDirectory(prefix="sy-shadow-", dir="/tmp") as folder:
-        async with server(parent) as old, server(unit) as new:
-            sides = Sides((old,), (new,), rules)
+
+        async def inside(request: web.Request) -> web.StreamResponse:
+            assert request.headers[SHADOW_HEADER] == NAME
+            return await (parent if request.headers[SIDE_HEADER] == PARENT else unit)(request)
+
+        async def rules_of(name: str) -> Rules | None:
+            return rules if name == NAME else None
+
+        async with server(inside) as (address, port):
             socket = Path(folder) / "s.sock"
-            comparator = Comparator(socket, SystemClock(), lambda name: sides if name == NAME else None)
+            comparator = Comparator(socket, f"{address}:{port}", SystemClock(), rules_of)
             await comparator.start()
             connector = aiohttp.UnixConnector(str(socket))
             try:

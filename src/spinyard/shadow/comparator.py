@@ -1,9 +1,10 @@
-"""Where Envoy sends its copies of reads: each is asked of an instance of the parent and of the unit, and compared.
+"""Where Envoy sends its copies of reads: each is asked of the parent and of the unit again, and the answers compared.
 
 Envoy throws the answer to a copy away and cannot hand us the one that the user got, so the parent is asked once more:
-that is the price, and `share` bounds it. Both sides are asked directly, past the gateway: what is compared is counted
-nowhere as their traffic. Nothing here can slow a user's request; what is too much is not compared, and counted.
-Findings live in memory: after a restart the comparison begins anew.
+that is the price, and `share` bounds it. Both sides are asked through the listener for calls from inside, which sends
+what carries the shadow's header to clusters of its own: what is compared is counted nowhere as traffic of a side.
+Nothing here can slow a user's request; what is too much is not compared, and counted. Findings live in memory: after a
+restart the comparison begins anew.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +26,10 @@ from spinyard.core.observed import LookShadow, ShadowFound, Unknown
 from spinyard.ports.clock import Clock
 from spinyard.ports.reader import ReadLook
 from spinyard.spinout.compare import BODY_BYTES_MAX, Answer, Findings, Rules, Sample, differing, fields_of, sample
+from spinyard_sdk import wire
 
 _log = structlog.get_logger(__name__)
 
-SHADOW_HEADER = "x-spinyard-shadow"
 LONGEST_BYTES_MAX = 16 << 20
 AT_ONCE_MAX = 4
 WAITING_MAX = 64
@@ -39,17 +40,19 @@ TWICE_UNTIL = 30
 TWICE_EVERY = 10
 SAFE = ("GET", "HEAD")
 _HOP = frozenset(
-    {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length", "expect"}
+    {
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "upgrade",
+        "te",
+        "trailer",
+        "content-length",
+        "expect",
+        wire.SHADOW_HEADER,
+        wire.SIDE_HEADER,
+    }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """Where to ask now: (address, port) of instances in traffic, and what may differ."""
-
-    parent: Sequence[tuple[str, int]]
-    unit: Sequence[tuple[str, int]]
-    rules: Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,13 @@ class _Copy:
 
 
 class Comparator:
-    """`sides(boundary)`: None when nobody knows that boundary (any more). A reader of LookShadow."""
+    """A reader of LookShadow. `inside`: HOST:PORT of the listener for calls from inside. `rules(boundary)`: None when
+    nobody knows that boundary (any more)."""
 
-    def __init__(self, socket: Path, clock: Clock, sides: Callable[[str], Sides | None]) -> None:
-        self._socket, self._clock, self._sides = socket, clock, sides
+    def __init__(
+        self, socket: Path, inside: str, clock: Clock, rules: Callable[[str], Awaitable[Rules | None]]
+    ) -> None:
+        self._socket, self._inside, self._clock, self._rules = socket, inside, clock, rules
         self._findings: dict[str, Findings] = {}
         self._queue: asyncio.Queue[_Copy] = asyncio.Queue(WAITING_MAX)
         self._workers: list[asyncio.Task[None]] = []
@@ -125,10 +131,10 @@ class Comparator:
 
     async def _take(self, request: web.Request) -> web.Response:
         """Answered at once: nobody reads it."""
-        findings = self._findings.get(request.headers.get(SHADOW_HEADER, ""))
+        findings = self._findings.get(request.headers.get(wire.SHADOW_HEADER, ""))
         if findings is not None and request.method in SAFE:
             headers = tuple((n, v) for n, v in request.headers.items() if n.lower() not in _HOP)
-            copy = _Copy(request.headers[SHADOW_HEADER], request.method, request.raw_path, headers)
+            copy = _Copy(request.headers[wire.SHADOW_HEADER], request.method, request.raw_path, headers)
             try:
                 self._queue.put_nowait(copy)
             except asyncio.QueueFull:
@@ -146,46 +152,40 @@ class Comparator:
                     findings.skipped += 1
 
     async def _compare(self, copy: _Copy) -> None:
-        findings, sides = self._findings.get(copy.boundary), self._sides(copy.boundary)
+        findings, rules = self._findings.get(copy.boundary), await self._rules(copy.boundary)
         if findings is None:
             return
-        if sides is None or not sides.parent or not sides.unit:
+        if rules is None:
             findings.skipped += 1
             return
         self._turn += 1
         is_twice = findings.noise_reads < TWICE_UNTIL or self._turn % TWICE_EVERY == 0
-        parent, unit = self._one_of(sides.parent), self._one_of(sides.unit)
-        asked = [self._ask(copy, parent), self._ask(copy, unit)]
+        asked = [self._ask(copy, wire.PARENT), self._ask(copy, wire.UNIT)]
         if is_twice:
-            asked.append(self._ask(copy, self._one_of(sides.parent, 1)))
+            asked.append(self._ask(copy, wire.PARENT))
         old, new, *again = await asyncio.gather(*asked)
         if old is None or old.status >= 500:
             findings.skipped += 1  # nothing to compare with
             return
-        expected = fields_of(old, sides.rules)
+        expected = fields_of(old, rules)
         for other in again:
             if other is not None and other.status < 500:
-                findings.note_noise(differing(expected, fields_of(other, sides.rules)))
+                findings.note_noise(differing(expected, fields_of(other, rules)))
         if new is None:
             findings.note(("no answer",), None, is_error=True)
             return
-        found = fields_of(new, sides.rules)
+        found = fields_of(new, rules)
         names = differing(expected, found)
-        kept = sample(self._clock.now(), copy.method, copy.target, expected, found, sides.rules) if names else None
+        kept = sample(self._clock.now(), copy.method, copy.target, expected, found, rules) if names else None
         findings.note(names, kept, is_error=new.status >= 500)
 
-    def _one_of(self, places: Sequence[tuple[str, int]], more: int = 0) -> tuple[str, int]:
-        return places[(self._turn + more) % len(places)]
-
-    async def _ask(self, copy: _Copy, place: tuple[str, int]) -> Answer | None:
+    async def _ask(self, copy: _Copy, side: wire.Side) -> Answer | None:
         """None: no whole answer in time."""
         assert self._client is not None
-        address, port = place
-        url = f"http://{f'[{address}]' if ':' in address else address}:{port}{copy.target}"
+        headers = [*copy.headers, (wire.SHADOW_HEADER, copy.boundary), (wire.SIDE_HEADER, side)]
+        url = URL(f"http://{self._inside}{copy.target}", encoded=True)
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with self._client.request(
-                copy.method, URL(url, encoded=True), headers=list(copy.headers), allow_redirects=False
-            ) as answer:
+            async with self._client.request(copy.method, url, headers=headers, allow_redirects=False) as answer:
                 return Answer(answer.status, tuple(answer.headers.items()), await _whole(answer))
         return None
 
