@@ -229,6 +229,7 @@ WIDER: list[Any] = [
     pytest.param({"items": WHOLE}, {"items": {"type": "number"}}, id="of a list"),
     pytest.param({"prefixItems": [WHOLE]}, {"prefixItems": [{"type": "number"}]}, id="of a tuple"),
     pytest.param({"properties": {"a": WHOLE}}, {"properties": {"a": {}}}, id="anything"),
+    pytest.param({"type": "object", "additionalProperties": WHOLE}, {"additionalProperties": WHOLE}, id="no type"),
     pytest.param(
         {"allOf": [{"maximum": 5}, {"maximum": 7}], "type": "integer"},
         {"type": "integer", "maximum": 6},
@@ -243,6 +244,11 @@ def test_wider_is_safe_for_requests_and_breaks_answers(narrow: object, wide: obj
     assert not compare(asked(wide), asked(narrow)).is_compatible
     assert not compare(answered(narrow), answered(wide)).is_compatible
     assert compare(answered(wide), answered(narrow)).is_compatible
+
+
+def test_what_is_limited_without_a_type_is_found_behind_a_type_that_widened() -> None:
+    old, new = {"type": "object", "additionalProperties": {}}, {"additionalProperties": WHOLE}
+    assert ids(compare(asked(old), asked(new))) == {"request-type-widened", "request-additional-properties-closed"}
 
 
 def test_an_answer_is_covered_by_its_hundred_and_by_the_default() -> None:

@@ -37,9 +37,12 @@ CHECKS: list[Any] = [
     *(response_headers_conformance, response_schema_conformance),
 ]
 ROUNDS_MAX = 20
-EXAMPLES_A_ROUND = 25
-REQUEST_SECONDS = 10.0
-UNANSWERED_MAX = 3
+EXAMPLES = (3, 10, 25)
+"""in the first rounds, the last for all that follow: every operation is asked something before one is asked much"""
+REQUEST_SECONDS_MAX = 10.0
+REQUEST_SHARE = 0.1
+"""of all the time, for one request that hangs: others are to be asked too"""
+UNANSWERED_MAX = 2
 ANSWER_SHOWN_MAX = 400
 SAFE = ("get", "head", "options", "trace")
 
@@ -73,6 +76,7 @@ class Fuzzer:
         self._task, self._out = task, out
         self._clock = SystemClock()
         self._end = self._clock.monotonic() + task.seconds
+        self._request_seconds = min(REQUEST_SECONDS_MAX, task.seconds * REQUEST_SHARE)
         self._sent = 0
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment would take the requests elsewhere
@@ -108,7 +112,7 @@ class Fuzzer:
         asked = self._asked[operation.label]
         try:
             for strategy, is_forbidden in self._strategies(operation, round_number):
-                self._ask_all(operation, strategy, self._task.seed + round_number, is_forbidden=is_forbidden)
+                self._ask_all(operation, strategy, round_number, is_forbidden=is_forbidden)
         except Exception as error:  # noqa: BLE001 - whatever the generator cannot do is told of this operation
             if asked.statuses:
                 asked.trouble = _first_line(error)
@@ -134,10 +138,10 @@ class Fuzzer:
                 fixed[place] = values
         return fixed
 
-    def _ask_all(self, operation: Any, strategy: Any, seed: int, *, is_forbidden: bool) -> None:
-        @hypothesis.seed(seed)
+    def _ask_all(self, operation: Any, strategy: Any, round_number: int, *, is_forbidden: bool) -> None:
+        @hypothesis.seed(self._task.seed + round_number)
         @settings(
-            max_examples=EXAMPLES_A_ROUND,
+            max_examples=EXAMPLES[min(round_number, len(EXAMPLES) - 1)],
             deadline=None,
             database=None,
             phases=[Phase.generate],
@@ -162,13 +166,16 @@ class Fuzzer:
                 base_url=self._task.url,
                 session=self._session,
                 headers=dict(self._task.headers),
-                timeout=max(0.1, min(REQUEST_SECONDS, left)),
+                timeout=max(0.1, min(self._request_seconds, left)),
                 allow_redirects=False,
             )
         except (requests.Timeout, requests.ConnectionError) as error:
-            if left > REQUEST_SECONDS or not isinstance(error, requests.Timeout):
+            is_late = isinstance(error, requests.Timeout)
+            if left > self._request_seconds or not is_late:
+                late = f"no answer within {self._request_seconds:.1f} s"
+                message = late if is_late else "the connection ended without an answer"
                 asked.unanswered += 1
-                self._broken(operation.label, case, "no_answer", _unanswered(error), None)
+                self._broken(operation.label, case, "NoAnswer", message, None)
             return
         asked.unanswered = 0
         asked.statuses[str(answer.status_code)] += 1
@@ -202,12 +209,6 @@ class Fuzzer:
     def _tell(self, kind: str, **what: object) -> None:
         self._out.write(json.dumps({"kind": kind, **what}) + "\n")
         self._out.flush()
-
-
-def _unanswered(error: Exception) -> str:
-    if isinstance(error, requests.Timeout):
-        return f"no answer within {REQUEST_SECONDS:.0f} s"
-    return "the connection ended without an answer"
 
 
 def _first_line(error: Exception) -> str:

@@ -48,7 +48,7 @@ def types(a: Shape, b: Shape, here: Here) -> bool:
     name = "type-changed" if narrows and widens else "type-narrowed" if narrows else "type-widened"
     here.say(name, was, now, f"the type was {was} and is {now}")
     if a.types is None or b.types is None:
-        return False
+        return not a.is_anything and not b.is_anything
     return _covers(a.types, b.types) or _covers(b.types, a.types)
 
 
