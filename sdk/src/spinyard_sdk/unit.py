@@ -44,13 +44,13 @@ class _Served:
 
 
 class _Problem(Exception):
-    def __init__(self, status: int, code: str, detail: str = "", **more: Any) -> None:
+    def __init__(self, status: int, code: str, detail: str = "", more: Mapping[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.document = {"type": PROBLEMS + code, "title": code.replace("_", " "), "status": status, "code": code}
         if detail:
             self.document["detail"] = detail
-        self.document |= more
+        self.document |= more or {}
 
 
 def serve(*things: Any, calls_max: int = CALLS_MAX, threads_max: int = THREADS_MAX) -> Asgi:
@@ -65,12 +65,13 @@ def serve(*things: Any, calls_max: int = CALLS_MAX, threads_max: int = THREADS_M
             if path in served:
                 raise ValueError(f"two functions would answer at {path}")
             served[path] = _Served(function, codec_of(function), call)
-            state = state_of(function.boundary)
-            # It is the unit: what it calls of its own stays here.
-            state.is_served_here = True
-            state.take(state.flag)
     if not served:
         raise ValueError("nothing of this is decorated with @boundary")
+    for name in {one.function.boundary for one in served.values()}:
+        # It is the unit: what it calls of its own stays here.
+        state = state_of(name)
+        state.is_served_here = True
+        state.take(state.flag)
     return _Unit(served, calls_max, threads_max)
 
 
@@ -213,8 +214,7 @@ class _Unit:
     def _failed(self, one: _Served, error: Exception) -> _Problem:
         declared = one.codec.encode_exception(error)
         if declared is not None:
-            named = {"code": "raised", "title": type(error).__name__}
-            return _Problem(409, "raised", **{**declared, **named})
+            return _Problem(409, "raised", more={**declared, "title": type(error).__name__})
         # Its words may hold anybody's data: they stay here.
         _log.error("%s of %s failed", one.function.name, one.function.boundary, exc_info=error)
         return _Problem(500, "internal", "the function failed with an exception that its boundary does not declare")
