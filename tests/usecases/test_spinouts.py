@@ -145,7 +145,7 @@ def test_what_moves_requests_is_not_changed_while_they_move(yard: Yard, change: 
     put(yard, "ramping", weight=1000, shown_weight=1000)
     error = refused(Conflict, yard.apply, spinout(**change))
     assert error.code == "spinout_in_traffic" and "spinout abort thumbnails" in error.next_step
-    put(yard, "rolled_back")
+    put(yard, "rolled_back", attempt=1)
     assert yard.apply(spinout(**change))[0].result is ApplyResult.CONFIGURED
 
 
@@ -204,10 +204,23 @@ def test_a_new_attempt_begins_clean_after_it_went_back(yard: Yard) -> None:
     ask(yard, abort, why="slow")
     error = refused(Conflict, ask, yard, promote)
     assert error.code == "spinout_goes_back" and "slow" in error.message
-    put(yard, "rolled_back", stopped="slow")
+    put(yard, "rolled_back", attempt=1, stopped="slow")
     ask(yard, start)
     spec = spec_of(yard)
-    assert (spec.started, spec.promoted, spec.abort, spec.approvals) == (2, 0, "", ())
+    assert (spec.started, spec.promoted, spec.abort) == (2, 0, "")
+    assert {one.phase for one in spec.approvals} == {"analysed", "decided", "contracted"}
+    error = refused(Conflict, ask, yard, start)
+    assert error.code == "spinout_started"
+
+
+def test_waivers_are_of_one_attempt(yard: Yard) -> None:
+    applied(yard)
+    ask(yard, start, evidence="minutes")
+    put(yard, "ramping", attempt=1, weight=1000, gates=(Gate("success rate", "inconclusive", "not decided"),))
+    ask(yard, approve, Approve(evidence="known", waive="success rate"))
+    put(yard, "rolled_back", attempt=1)
+    ask(yard, start)
+    assert [one.waives for one in spec_of(yard).approvals] == ["", "", ""]
 
 
 def test_approvals_before_the_start_are_of_the_attempt_to_come(yard: Yard) -> None:
@@ -252,13 +265,16 @@ def test_a_phase_that_lies_behind_is_not_approved(yard: Yard) -> None:
     assert refused(Conflict, ask, yard, approve, Approve("decided", "x")).code == "phase_passed"
 
 
-def test_a_no_go_goes_back_and_a_postponement_only_says_so(yard: Yard) -> None:
+def test_a_decision_is_the_newest_word_as_long_as_nothing_is_decided(yard: Yard) -> None:
     applied(yard)
-    ask(yard, approve, Approve(evidence="next year", decision="postpone"))
-    assert spec_of(yard).abort == ""
-    ask(yard, approve, Approve(evidence="too small", decision="no-go"))
-    assert spec_of(yard).abort == "no-go: too small"
-    assert [body["decision"] for kind, _, body in records(yard) if kind == "decision"] == ["postpone", "no-go"]
+    for decision in ("postpone", "go", "no-go"):
+        ask(yard, approve, Approve(evidence="so the board", decision=decision))
+    said = [(one.phase, one.decision) for one in spec_of(yard).approvals]
+    assert said == [("decided", "postpone"), ("decided", "go"), ("decided", "no-go")]
+    words = [(kind, body["decision"]) for kind, _, body in records(yard) if "decision" in body]
+    assert words == [("decision", "postpone"), ("approval", "go"), ("decision", "no-go")]
+    put(yard, "decided")
+    assert refused(Conflict, ask, yard, approve, Approve(evidence="x", decision="no-go")).code == "phase_passed"
 
 
 def test_a_gate_that_is_asked_may_be_waived_with_a_name_a_reason_and_an_end(yard: Yard) -> None:
@@ -290,9 +306,18 @@ def test_hold_and_resume_are_recorded_once(yard: Yard) -> None:
 def test_what_holds_by_itself_is_not_resumed_by_word_alone(yard: Yard) -> None:
     applied(yard)
     ask(yard, start)
-    put(yard, "held", held_from="ramping", held_why="needs 721 more requests")
+    put(yard, "held", held_from="ramping", held_why="the old side is below its floor", held_reason="BelowFloor")
     error = refused(Conflict, ask, yard, resume)
-    assert error.code == "held_by_itself" and "721" in error.message
+    assert error.code == "held_by_itself" and "below its floor" in error.message
+
+
+def test_what_was_not_decided_in_time_gets_more_of_it(yard: Yard) -> None:
+    applied(yard)
+    ask(yard, start)
+    put(yard, "held", held_from="ramping", held_why="not decided within 60 s", held_reason="Inconclusive")
+    before = stored(yard).row.generation
+    assert ask(yard, resume, why="traffic comes at night").row.generation == before + 1
+    assert records(yard)[-1][2]["why"] == "traffic comes at night"
 
 
 def test_abort_keeps_the_first_word_and_is_refused_of_what_is_over(yard: Yard) -> None:
@@ -309,9 +334,12 @@ def test_abort_keeps_the_first_word_and_is_refused_of_what_is_over(yard: Yard) -
 def test_abort_of_one_that_is_back_asks_nothing(yard: Yard) -> None:
     applied(yard)
     ask(yard, start)
-    put(yard, "rolled_back")
+    put(yard, "rolled_back", attempt=1)
     ask(yard, abort, why="again")
     assert spec_of(yard).abort == ""
+    ask(yard, start)
+    ask(yard, abort, why="not now")
+    assert spec_of(yard).abort == "not now"
 
 
 def test_promote_passes_the_present_step_or_those_before_a_weight_or_all(yard: Yard) -> None:
@@ -362,7 +390,7 @@ def test_the_parent_keeps_its_room_until_soaking_is_over(yard: Yard) -> None:
 def test_a_parent_may_shrink_again_when_it_is_rolled_back(yard: Yard) -> None:
     applied(yard)
     ask(yard, start)
-    put(yard, "rolled_back")
+    put(yard, "rolled_back", attempt=1)
     shrink(yard, 1)
 
 

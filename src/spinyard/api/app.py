@@ -21,6 +21,7 @@ from spinyard.api.metrics import HttpFigures, add_metrics_route
 from spinyard.api.objects import add_object_routes
 from spinyard.api.problems import add_handlers
 from spinyard.api.rollouts import add_rollout_routes
+from spinyard.api.spinouts import add_spinout_routes
 from spinyard.api.spins import add_spin_routes
 from spinyard.api.streams import Streams
 from spinyard.api.traces import add_trace_routes
@@ -48,6 +49,7 @@ def create_app(deps: ApiDeps) -> FastAPI:
     claims = add_claim_routes(router, calls)
     add_object_routes(router, calls, watches)
     add_rollout_routes(router, calls)
+    add_spinout_routes(router, calls)
     add_hold_routes(router, calls)
     add_apply_route(router, calls)
     add_spin_routes(router, calls, streams)

@@ -12,8 +12,10 @@ from starlette.responses import Response
 from spinyard.api.camel import camel, time_text
 from spinyard.api.deps import PreflightResult
 from spinyard.api.render_rollout import rollout_brief_json, rollout_json, steps_text
+from spinyard.api.render_spinout import spinout_json
 from spinyard.core.plan import Resource
 from spinyard.core.spec import ClaimSpec, Kind, ObjectSpec, RolloutSpec, ServiceSpec, TemplateSpec
+from spinyard.core.spinout import SpinoutSpec
 from spinyard.manifest import API_VERSION, to_json
 from spinyard.ports.store import StoredEvent
 from spinyard.usecases.declared import ObjectId
@@ -62,6 +64,9 @@ def status_json(found: ObjectView, gateway: str = "") -> Json:
         own = {**own, **_claim_json(found, row.spec, gateway)}
     if isinstance(row.spec, RolloutSpec):
         shown = rollout_json(row.spec, row.status, is_over=found.is_finished)
+        own = {**shown, "observedGeneration": own.get("observedGeneration", 0)}
+    if isinstance(row.spec, SpinoutSpec):
+        shown = spinout_json(row.spec, row.status, is_over=found.is_finished)
         own = {**shown, "observedGeneration": own.get("observedGeneration", 0)}
     if found.rollout is not None:
         own["rollout"] = rollout_brief_json(found.rollout)

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from spinyard.api.calls import Calls
 from spinyard.api.documented import AbortBody, PromoteBody, answers
 from spinyard.api.objects import Name, answer_changed, done_with
+from spinyard.api.rates import per_second
 from spinyard.api.render import respond_json
 from spinyard.api.render_rollout import forecast_json
 from spinyard.core.ids import Uid
-from spinyard.core.observed import Traffic, Unknown
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.change import Caller
 from spinyard.usecases.once import Done
@@ -26,8 +26,6 @@ from spinyard.usecases.rollout_verbs import abort, pause, promote, rollback
 from spinyard.usecases.views import is_settled, view
 
 ONE = "/v1/namespaces/{namespace}/rollouts/{name}"
-TRAFFIC_SECONDS = 1.0
-"""between the two looks that make a rate"""
 
 
 def add_rollout_routes(router: APIRouter, calls: Calls) -> None:
@@ -75,9 +73,9 @@ class RolloutRoutes:
     async def plan(self, namespace: Name, name: Name) -> Response:
         """What another template of the Service would go through."""
         planned = await self._calls.read(lambda tx: plan_rollout(tx, namespace, name))
-        per_second = await self._per_second(planned.clusters)
+        rate = await per_second(self._calls.deps, planned.clusters)
         # Up to half a second of arithmetic: not beside everybody else's requests.
-        return respond_json(forecast_json(await asyncio.to_thread(forecast, planned, per_second)))
+        return respond_json(forecast_json(await asyncio.to_thread(forecast, planned, rate)))
 
     async def _small(self, request: Request, work: Callable[[Transaction, Caller], StoredObject]) -> Response:
         changed = await self._calls.change(request, lambda tx, caller: done_with(work(tx, caller)))
@@ -88,19 +86,3 @@ class RolloutRoutes:
         shown = self._calls.shown(view(tx, done.stored))
         body: dict[str, Any] = {"kind": "RollbackResult", "did": done.did, "message": done.message, "object": shown}
         return Done(Uid(done.stored.row.uid), msgspec.json.encode(body), stored=done.stored)
-
-    async def _per_second(self, clusters: tuple[str, ...]) -> float | None:
-        """None when the counters cannot be read, or began anew in between."""
-        deps = self._calls.deps
-        before = await deps.traffic.read(clusters)
-        if isinstance(before, Unknown):
-            return None
-        await deps.clock.sleep(TRAFFIC_SECONDS)
-        after = await deps.traffic.read(clusters)
-        if isinstance(after, Unknown) or after.epoch != before.epoch or after.at <= before.at:
-            return None
-        return max(0, _requests(after) - _requests(before)) / (after.at - before.at)
-
-
-def _requests(found: Traffic) -> int:
-    return sum(one.requests for one in found.clusters.values())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from spinyard.core.observed import ChildFailure
 from spinyard.core.spec import Kind
 from spinyard.errors import ErrorClass
-from spinyard.ports.store import StoredEvent
+from spinyard.ports.store import StoredEvent, StoredObject
 from spinyard.spin.gate import HELD
-from spinyard.usecases import explain_gate, explain_rollout
+from spinyard.usecases import explain_gate, explain_rollout, explain_spinout
 from spinyard.usecases.views import ObjectView, conditions
 
 EVENTS_SHOWN_MAX = 5
@@ -29,8 +30,8 @@ class Who(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """`source` is log, provider, event or condition; of a Rollout also rollout, gate, judge, figures, step or instance.
-    `at` is None where nothing tells."""
+    """`source` is log, provider, event or condition; of a Rollout also rollout, gate, judge, figures, step or instance;
+    of a Spinout spinout, gate, judge, figures, phase, approval or instance. `at` is None where nothing tells."""
 
     source: str
     text: str
@@ -61,7 +62,9 @@ class Facts:
 
 def explain(facts: Facts) -> Explanation:
     if facts.found.stored.row.kind is Kind.ROLLOUT:
-        return _explain_rollout(facts)
+        return _explain_moving(facts, explain_rollout)
+    if facts.found.stored.row.kind is Kind.SPINOUT:
+        return _explain_moving(facts, explain_spinout)
     error_class, message = _trouble(facts)
     if facts.found.stored.reason in explain_gate.REASONS and not facts.found.is_finished:
         cause, next_step = explain_gate.explained(facts.found.stored)
@@ -86,18 +89,30 @@ def explain(facts: Facts) -> Explanation:
     return _explanation(facts, cause, Who.NOBODY, _plain_next_step(facts.found), "")
 
 
-def _explain_rollout(facts: Facts) -> Explanation:
+class Words(Protocol):
+    """What one kind that moves requests says of itself."""
+
+    def cause(self, found: StoredObject) -> str: ...
+
+    def is_users(self, found: StoredObject) -> bool: ...
+
+    def next_step(self, found: StoredObject) -> str: ...
+
+    def evidence(self, found: StoredObject) -> Iterator[tuple[str, str, float | None]]: ...
+
+
+def _explain_moving(facts: Facts, words: Words) -> Explanation:
     stored = facts.found.stored
-    lines = [Evidence(source, text[:TEXT_MAX], at) for source, text, at in explain_rollout.evidence(stored)]
+    lines = [Evidence(source, text[:TEXT_MAX], at) for source, text, at in words.evidence(stored)]
     # A step's words are in its event too: those of the record have the figures.
     events = [
         Evidence("event", f"{event.reason}: {event.message}"[:TEXT_MAX], event.at)
         for event in facts.events[:EVENTS_SHOWN_MAX]
     ]
-    who = Who.USER if explain_rollout.is_users(stored) else Who.NOBODY
-    cause = _first_line(explain_rollout.cause(stored))
+    who = Who.USER if words.is_users(stored) else Who.NOBODY
+    cause = _first_line(words.cause(stored))
     next_try = None if facts.found.is_finished else stored.wake_at
-    return Explanation(cause, who, (*lines, *events), next_try, explain_rollout.next_step(stored))
+    return Explanation(cause, who, (*lines, *events), next_try, words.next_step(stored))
 
 
 def _trouble(facts: Facts) -> tuple[ErrorClass | None, str]:

@@ -18,9 +18,12 @@ from spinyard.usecases.refusals import being_deleted
 from spinyard.usecases.spinout_apply import refuse_unready
 from spinyard.usecases.spinout_record import record
 from spinyard.usecases.spinouts import (
+    BY_PEOPLE,
+    approved_phases,
     find_spinout,
     goes_back,
     is_over,
+    present_phase,
     runs,
     spinout_id,
     spinout_over,
@@ -35,8 +38,9 @@ EVIDENCE_CHARACTERS_MAX = 16_000
 WHY_CHARACTERS_MAX = 500
 APPROVALS_MAX = 200
 """of one attempt; those of earlier ones are in the history alone"""
-BY_PEOPLE = (S.ANALYSED, S.DECIDED, S.CONTRACTED, S.COMPLETED)
-"""phases that are reached because somebody says so; the others because the engine has seen it"""
+
+BEFORE_TRAFFIC = (S.ANALYSED, S.DECIDED, S.CONTRACTED)
+"""what was said of these counts for every attempt"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,11 @@ def start(tx: Transaction, namespace: str, name: str, caller: Caller, *, evidenc
         raise _goes_back(found, "started again")
     parent, unit = refuse_unready(tx, found)
     attempt = spec.started + 1
-    kept = tuple(one for one in spec.approvals if one.attempt == attempt)
-    phases = _prepared(spec) if evidence.strip() and row.state != S.ROLLED_BACK else ()
+    kept = tuple(
+        one for one in spec.approvals if one.attempt == attempt or (one.phase in BEFORE_TRAFFIC and not one.waives)
+    )
+    known = approved_phases(spec)
+    phases = tuple(phase for phase in _prepared(spec) if phase not in known) if evidence.strip() else ()
     after = replace(
         spec,
         started=attempt,
@@ -82,7 +89,10 @@ def start(tx: Transaction, namespace: str, name: str, caller: Caller, *, evidenc
         approvals=kept + _approvals(phases, caller, evidence, tx.now, attempt),
     )
     done = _update(tx, found, after, caller, "StartRequested", f"Attempt {attempt} started by {caller.actor}.")
-    record(tx, done, "verb", caller.actor, verb="start", attempt=attempt, capacityFloor=after.capacity_floor)
+    record(
+        tx, done, "verb", caller.actor,
+        verb="start", attempt=attempt, capacityFloor=after.capacity_floor, evidence=evidence.strip(),
+    )  # fmt: skip
     for phase in phases:
         record(tx, done, "approval", caller.actor, phase=str(phase), attempt=attempt, evidence=evidence)
     return done
@@ -90,24 +100,15 @@ def start(tx: Transaction, namespace: str, name: str, caller: Caller, *, evidenc
 
 def approve(tx: Transaction, namespace: str, name: str, caller: Caller, asked: Approve) -> StoredObject:
     """A phase that people judge, the decision, or a gate that may fail. Never without evidence. An Approval names the
-    phase that may be reached by it; a no-go is an abort with an Approval of `abandoned`."""
+    phase that may be reached by it."""
     found = _live(tx, namespace, name, caller, "approve")
     if goes_back(found):
         raise _goes_back(found, "approved")
     evidence = _evidence(found, asked.evidence)
     if asked.waive:
         return _waive(tx, found, caller, asked, evidence)
-    if asked.decision == "postpone":
-        done = tx.update(found.row.uid, actor=caller.actor, why=f"Postponed by {caller.actor}.", reason="Postponed")
-        record(tx, done, "decision", caller.actor, decision="postpone", evidence=evidence)
-        return done
-    if asked.decision == "no-go":
-        spec = spinout_spec(found)
-        over = Approval(str(S.ABANDONED), caller.actor, evidence, tx.now, spec.started)
-        after = replace(_with(spec, found, (over,)), abort=_words(f"no-go: {evidence}"))
-        done = _update(tx, found, after, caller, "DecidedNoGo", f"Decided by {caller.actor}: it is not done.")
-        record(tx, done, "decision", caller.actor, decision="no-go", evidence=evidence)
-        return done
+    if asked.decision in ("no-go", "postpone"):
+        return _decide(tx, found, caller, asked, evidence)
     return _approve_phases(tx, found, caller, asked, evidence)
 
 
@@ -124,23 +125,25 @@ def hold(tx: Transaction, namespace: str, name: str, caller: Caller, *, why: str
     return done
 
 
-def resume(tx: Transaction, namespace: str, name: str, caller: Caller) -> StoredObject:
+def resume(tx: Transaction, namespace: str, name: str, caller: Caller, *, why: str = "") -> StoredObject:
+    """What a person has held goes on. So does what was not decided in time: its deadline counts anew."""
     found = _live(tx, namespace, name, caller, "resume")
-    if not found.row.paused:
-        if found.row.state == S.HELD:
-            status = spinout_status(found)
-            raise Conflict(
-                f"{spinout_id(found)} is not held by a person: {status.held_why or status.needs or found.why}",
-                code="held_by_itself",
-                next_step="It goes on when that is there. Or let it pass: `spinyard spinout promote "
-                f"{name} -n {namespace}`, `... approve {name} --waive GATE --evidence TEXT`; or go back: `... abort`.",
-                details={"heldFrom": status.held_from, "needs": status.needs},
-            )
+    words = _words(why)
+    if found.row.paused:
+        done = tx.update(
+            found.row.uid, actor=caller.actor, why=f"Resumed by {caller.actor}.", reason="Resumed", paused=False
+        )
+    elif found.row.state != S.HELD:
         return found
-    done = tx.update(
-        found.row.uid, actor=caller.actor, why=f"Resumed by {caller.actor}.", reason="Resumed", paused=False
-    )
-    record(tx, done, "verb", caller.actor, verb="resume")
+    elif spinout_status(found).held_reason == "Inconclusive":
+        # Another generation is another wish: it looks again, with all its time.
+        spec = spinout_spec(found)
+        word = Approval(str(S.HELD), caller.actor, words or "goes on", tx.now, spec.started)
+        after = _with(spec, found, (word,))
+        done = _update(tx, found, after, caller, "Resumed", f"More time given by {caller.actor}.")
+    else:
+        raise _held_by_itself(found)
+    record(tx, done, "verb", caller.actor, verb="resume", why=words)
     return done
 
 
@@ -152,7 +155,7 @@ def abort(tx: Transaction, namespace: str, name: str, caller: Caller, *, why: st
     if is_over(found):
         raise spinout_over(found, "abort")
     spec = spinout_spec(found)
-    if spec.abort or found.row.state == S.ROLLED_BACK:
+    if spec.abort or (found.row.state == S.ROLLED_BACK and not runs(found)):
         return found
     words = _words(why) or f"by {caller.actor}"
     done = _update(tx, found, replace(spec, abort=words), caller, "AbortRequested", f"Abort: {words}")
@@ -203,7 +206,7 @@ def _approve_phases(
 ) -> StoredObject:
     spec = spinout_spec(found)
     last = _phase(found, "decided" if asked.decision == "go" else asked.phase)
-    here = FORWARD.index(_present(found))
+    here = FORWARD.index(present_phase(found))
     if FORWARD.index(last) <= here:
         raise Conflict(
             f"{spinout_id(found)} is {found.row.state}: {last} lies behind it.",
@@ -213,7 +216,7 @@ def _approve_phases(
     way = FORWARD[here + 1 : FORWARD.index(last) + 1] if asked.through else (last,)
     phases = tuple(phase for phase in way if phase in BY_PEOPLE)
     attempt = spec.started if runs(found) else spec.started + 1
-    known = {one.phase for one in spec.approvals if one.attempt == attempt and not one.waives}
+    known = approved_phases(spec, attempt)
     fresh = tuple(phase for phase in phases if phase not in known)
     if not fresh:
         return found
@@ -225,6 +228,23 @@ def _approve_phases(
             tx, done, "approval", caller.actor,
             phase=str(phase), attempt=attempt, decision=asked.decision, evidence=evidence,
         )  # fmt: skip
+    return done
+
+
+def _decide(tx: Transaction, found: StoredObject, caller: Caller, asked: Approve, evidence: str) -> StoredObject:
+    """Against it, for good or for now: possible as long as it is not decided."""
+    if present_phase(found) not in (S.PROPOSED, S.ANALYSED):
+        raise Conflict(
+            f"{spinout_id(found)} is {found.row.state}: it was decided, and goes on.",
+            code="phase_passed",
+            next_step=f"Go back: `spinyard spinout abort {found.row.name} -n {found.row.namespace} --why TEXT`.",
+        )
+    spec = spinout_spec(found)
+    attempt = spec.started if runs(found) else spec.started + 1
+    word = Approval(str(S.DECIDED), caller.actor, evidence, tx.now, attempt, decision=asked.decision or "")
+    reason = "DecidedNoGo" if asked.decision == "no-go" else "Postponed"
+    done = _update(tx, found, _with(spec, found, (word,)), caller, reason, f"{asked.decision}, said by {caller.actor}.")
+    record(tx, done, "decision", caller.actor, decision=asked.decision, attempt=attempt, evidence=evidence)
     return done
 
 
@@ -247,7 +267,7 @@ def _waive(tx: Transaction, found: StoredObject, caller: Caller, asked: Approve,
         )
     expires = None if asked.expires_seconds is None else tx.now + asked.expires_seconds
     waiver = Approval(
-        str(_present(found)), caller.actor, evidence, tx.now, spec.started, waives=asked.waive, expires_at=expires
+        str(present_phase(found)), caller.actor, evidence, tx.now, spec.started, waives=asked.waive, expires_at=expires
     )
     done = _update(
         tx, found, _with(spec, found, (waiver,)), caller, "Waived", f"Gate {asked.waive} waived by {caller.actor}."
@@ -290,13 +310,6 @@ def _phase(found: StoredObject, word: str) -> SpinoutState:
     return phase
 
 
-def _present(found: StoredObject) -> SpinoutState:
-    """The last phase that was reached, also of one that is held."""
-    held_from = spinout_status(found).held_from
-    phase = S(held_from) if found.row.state == S.HELD and held_from else S(found.row.state)
-    return phase if phase in FORWARD else S.PROPOSED
-
-
 def _prepared(spec: SpinoutSpec) -> tuple[SpinoutState, ...]:
     """With a contract, that phase is not for people to say."""
     return (S.ANALYSED, S.DECIDED) if spec.contract else (S.ANALYSED, S.DECIDED, S.CONTRACTED)
@@ -306,7 +319,10 @@ def _approvals(
     phases: Sequence[SpinoutState], caller: Caller, evidence: str, now: float, attempt: int
 ) -> tuple[Approval, ...]:
     text = evidence.strip()[:EVIDENCE_CHARACTERS_MAX]
-    return tuple(Approval(str(phase), caller.actor, text, now, attempt) for phase in phases)
+    return tuple(
+        Approval(str(phase), caller.actor, text, now, attempt, decision="go" if phase is S.DECIDED else "")
+        for phase in phases
+    )
 
 
 def _with(spec: SpinoutSpec, found: StoredObject, more: tuple[Approval, ...]) -> SpinoutSpec:
@@ -356,6 +372,23 @@ def _steps_before(spec: SpinoutSpec, percent: float) -> int:
             details={"steps": [weight * 100 / WEIGHT_ALL for weight in weights]},
         )
     return weights.index(asked)
+
+
+def _held_by_itself(found: StoredObject) -> Conflict:
+    row, status = found.row, spinout_status(found)
+    if status.held_reason == "Held":
+        next_step = "`spinyard get holds` shows the hold; `spinyard release-hold` with its scope lets all go on."
+    else:
+        next_step = (
+            f"It goes on by itself when that is there; `spinyard spinout abort {row.name} -n {row.namespace} "
+            "--why TEXT` goes back."
+        )
+    return Conflict(
+        f"{spinout_id(found)} is not held by a word of yours: {status.held_why or found.why}",
+        code="held_by_itself",
+        next_step=next_step,
+        details={"heldFrom": status.held_from, "heldReason": status.held_reason},
+    )
 
 
 def _goes_back(found: StoredObject, what: str) -> Conflict:

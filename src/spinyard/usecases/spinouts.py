@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from spinyard.core.spec import Kind, ServiceSpec
-from spinyard.core.spinout import SpinoutSpec
+from spinyard.core.spinout import Approval, SpinoutSpec
 from spinyard.errors import Conflict, NotFound
 from spinyard.ports.store import StoredObject, Transaction
-from spinyard.spinout.status import SpinoutState, SpinoutStatus, decode_spinout_status
+from spinyard.spinout.status import FORWARD, SpinoutState, SpinoutStatus, decode_spinout_status
 from spinyard.usecases.declared import ObjectId
 from spinyard.usecases.refusals import every
 
 S = SpinoutState
 OVER = frozenset({S.COMPLETED, S.ABANDONED})
-AT_REST = OVER | {S.ROLLED_BACK}
-"""nothing of it is in the way of anybody: every request is the parent's, or the unit's for good"""
 SHRINKS = frozenset({S.RETIRING})
 """the parent need not be able to take everything back any more"""
+BY_PEOPLE = (S.ANALYSED, S.DECIDED, S.CONTRACTED, S.COMPLETED)
+"""phases that are reached because somebody says so; the others because the engine has seen it"""
 
 
 def spinout_spec(found: StoredObject) -> SpinoutSpec:
@@ -34,14 +34,14 @@ def spinout_id(found: StoredObject) -> ObjectId:
     return ObjectId(Kind.SPINOUT, found.row.namespace, found.row.name)
 
 
-def find_spinout(tx: Transaction, namespace: str, name: str) -> StoredObject:
-    """The live one, else the newest that is kept. Raises NotFound."""
+def find_spinout(tx: Transaction, namespace: str, name: str, *, deleted: bool = False) -> StoredObject:
+    """The live one, else the newest that is kept; one that was deleted only with `deleted`. Raises NotFound."""
     found = tx.find(Kind.SPINOUT, namespace, name)
     if found is not None:
         return found
     kept = tx.select(Kind.SPINOUT, namespace=namespace, finished=True, newest_first=True)
     for one in kept:
-        if one.row.name == name and one.row.delete_at is None:
+        if one.row.name == name and (deleted or one.row.delete_at is None):
             return one
     names = sorted({one.row.name for one in (*every(tx, Kind.SPINOUT, namespace=namespace), *kept)})
     near = get_close_matches(name, names, n=1)
@@ -52,6 +52,22 @@ def find_spinout(tx: Transaction, namespace: str, name: str) -> StoredObject:
         else f"List what there is: `spinyard get spinouts -n {namespace}`.",
         details={"suggestion": near[0]} if near else {},
     )
+
+
+def approved_phases(spec: SpinoutSpec, attempt: int | None = None) -> set[str]:
+    """Of that attempt, else of any. The newest word counts: a decision may be another by now."""
+    newest: dict[str, Approval] = {}
+    for one in spec.approvals:
+        if not one.waives and attempt in (None, one.attempt):
+            newest[one.phase] = one
+    return {phase for phase, one in newest.items() if one.decision in ("", "go")}
+
+
+def present_phase(found: StoredObject) -> SpinoutState:
+    """The last phase that was reached, also of one that is held."""
+    held_from = spinout_status(found).held_from
+    phase = S(held_from) if found.row.state == S.HELD and held_from else S(found.row.state)
+    return phase if phase in FORWARD else S.PROPOSED
 
 
 def is_over(found: StoredObject) -> bool:
@@ -65,7 +81,11 @@ def goes_back(found: StoredObject) -> bool:
 
 def runs(found: StoredObject) -> bool:
     """Begun, and not at its end: parent and unit are needed."""
-    return not is_over(found) and found.row.state not in AT_REST and spinout_spec(found).started > 0
+    spec = spinout_spec(found)
+    if is_over(found) or not spec.started:
+        return False
+    begins_again = spec.started > spinout_status(found).attempt and not spec.abort
+    return found.row.state != S.ROLLED_BACK or begins_again
 
 
 def has_weight(found: StoredObject) -> bool:
