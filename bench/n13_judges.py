@@ -39,6 +39,8 @@ class End:
     rolled_back: bool
     new_requests: int
     seconds: float
+    completed: bool = False
+    """raised to the end; only told of latency"""
 
 
 def spinyard(traffic: Traffic, margin: float, alpha: float, random: Random) -> End:
@@ -93,12 +95,12 @@ def rank(traffic: Traffic, random: Random) -> End:
                 olds.append(f_old / n_old)
             if n_new:
                 news.append(f_new / n_new)
-        if olds and news and _is_high(olds, news):
+        if olds and news and is_high(olds, news):
             return End(step > 0, True, new, at)
     return End(True, False, new, at)
 
 
-def _is_high(olds: list[float], news: list[float]) -> bool:
+def is_high(olds: list[float], news: list[float]) -> bool:
     """Hodges-Lehmann shift and its interval by the normal approximation of the rank sum."""
     if olds == news:
         return False

@@ -8,7 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
+from operator import add, sub
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,10 @@ class Histogram:
             return ""
         if len(self.counts) != len(self.bounds_ms) + 1:
             return f"{len(self.counts)} counts for {len(self.bounds_ms)} bounds"
-        if not all(0.0 < bound < float("inf") for bound in self.bounds_ms):
-            return "a bound that is not a positive number"
-        if not all(low < high for low, high in pairwise(self.bounds_ms)):
-            return "bounds that do not ascend"
-        if any(count < 0 for count in self.counts):
+        problem = _bounds_problem(self.bounds_ms)
+        if problem:
+            return problem
+        if min(self.counts) < 0:
             return "negative counts: what was counted went backwards"
         return ""
 
@@ -66,7 +67,14 @@ class Histogram:
         if self.counts and self.bounds_ms != other.bounds_ms:
             raise ValueError("histograms with different bounds cannot be added")
         mine = self.counts or (0,) * len(other.counts)
-        return Histogram(other.bounds_ms, tuple(a + sign * b for a, b in zip(mine, other.counts, strict=True)))
+        return Histogram(other.bounds_ms, tuple(map(add if sign > 0 else sub, mine, other.counts)))
+
+
+@lru_cache(maxsize=64)
+def _bounds_problem(bounds_ms: tuple[float, ...]) -> str:
+    if not all(0.0 < bound < float("inf") for bound in bounds_ms):
+        return "a bound that is not a positive number"
+    return "" if all(low < high for low, high in pairwise(bounds_ms)) else "bounds that do not ascend"
 
 
 def of_cumulative(buckets: Iterable[tuple[float, int]], total: int | None = None) -> Histogram:

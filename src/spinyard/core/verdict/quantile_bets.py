@@ -62,6 +62,7 @@ class Bet:
     at_least: bool
 
 
+Columns = tuple[tuple[float, float, float, float, float], ...]
 Place = tuple[int, int, int]
 """of the old side: surely faster than v, possibly no slower; of the new side: no slower than limit(v), at worst"""
 
@@ -71,14 +72,14 @@ def log_e_within(
 ) -> float:
     """Against "the new side's quantile is above its limit". Stops early with some number below `enough` when it is sure
     to be below; math.inf: never stops early."""
-    return _least(_bets(q, share, True), _places(q, limit, old, new, within=True), old, new, enough)
+    return _least(_columns(q, share, True), _places(q, limit, old, new, within=True), old, new, enough)
 
 
 def log_e_beyond(
     q: float, limit: Limit, share: float, old: Histogram, new: Histogram, enough: float = math.inf
 ) -> float:
     """Against "the new side's quantile is within its limit"; otherwise as `log_e_within`."""
-    return _least(_bets(q, share, False), _places(q, limit, old, new, within=False), old, new, enough)
+    return _least(_columns(q, share, False), _places(q, limit, old, new, within=False), old, new, enough)
 
 
 def log_e_share(q: float, hits: int, total: int, *, above: bool) -> float:
@@ -131,17 +132,33 @@ def _foreseen(old: Histogram, new: Histogram, weight: int) -> tuple[Histogram, H
     )
 
 
-def _least(bets: tuple[Bet, ...], places: Iterator[Place], old: Histogram, new: Histogram, enough: float) -> float:
-    n_old, n_new = old.total, new.total
+def _least(
+    columns: tuple[Columns, Columns], places: Iterator[Place], old: Histogram, new: Histogram, enough: float
+) -> float:
+    on_faster, on_no_slower = (_all_missed(one, old.total, new.total) for one in columns)
+    most = math.log(len(on_faster) + len(on_no_slower))
     least, done = math.inf, set[Place]()
     for place in places:
         if place in done:
             continue
         done.add(place)
-        least = min(least, log_sum(tuple(stake + gain for stake, gain in _gains(bets, place, n_old, n_new))))
+        faster, no_slower, hits = place
+        logs = [base + faster * old_gap + hits * new_gap for base, old_gap, new_gap in on_faster]
+        logs += [base + no_slower * old_gap + hits * new_gap for base, old_gap, new_gap in on_no_slower]
+        if max(logs) + most < enough < math.inf:
+            return max(logs) + most
+        least = min(least, log_sum(tuple(logs)))
         if least < enough < math.inf:
             break
     return least
+
+
+def _all_missed(columns: Columns, n_old: int, n_new: int) -> list[tuple[float, float, float]]:
+    """What each bet is worth if nothing was a hit, and what a hit on each side adds."""
+    return [
+        (stake + n_old * old_miss + n_new * new_miss, old_gap, new_gap)
+        for stake, old_miss, new_miss, old_gap, new_gap in columns
+    ]
 
 
 def _gains(bets: tuple[Bet, ...], place: Place, n_old: int, n_new: int) -> list[tuple[float, float]]:
@@ -194,6 +211,21 @@ def _bets(q: float, share: float, within: bool) -> tuple[Bet, ...]:
         out.append(Bet(each, *_moved(q, distance), 0.0, 0.0, at_least=True))
         out.append(Bet(each, *_moved(q, -distance), 0.0, 0.0, at_least=False))
     return tuple(out)
+
+
+@lru_cache(maxsize=256)
+def _columns(q: float, share: float, within: bool) -> tuple[Columns, Columns]:
+    """The bets about the surely faster, and those about the no slower."""
+    bets = _bets(q, share, within)
+    faster, no_slower = (
+        tuple(
+            (bet.log_stake, bet.old_miss, bet.new_miss, bet.old_hit - bet.old_miss, bet.new_hit - bet.new_miss)
+            for bet in bets
+            if bet.at_least is at_least
+        )
+        for at_least in (True, False)
+    )
+    return faster, no_slower
 
 
 @lru_cache(maxsize=256)
