@@ -82,6 +82,8 @@ class Codec:
             self._arguments = msgspec.defstruct(
                 "Arguments", named, kw_only=True, forbid_unknown_fields=True, rename=rename.get
             )
+            # A type that msgspec does not know it would encode and decode as it is: its schema says that there is none.
+            msgspec.json.schema_components([self._arguments, hints["return"]])
             self._decoder = msgspec.json.Decoder(self._arguments)
             self._result = msgspec.json.Decoder(hints["return"])
         except (KeyError, NameError, TypeError) as error:
