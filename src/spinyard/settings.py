@@ -21,7 +21,7 @@ class Settings:
     """where instances send their spans, loopback only; port 0: any, and then always the same; empty: nowhere"""
     trace_share: float = 0.01
     """of the requests that come to the gateway without a traceparent, how many are traced"""
-    traces_bytes_max: int = 32 << 20
+    traces_bytes_max: int = 64 << 20
     traces_seconds_max: float = 3600.0
     lease_seconds: float = 15.0
     poll_seconds: float = 0.25

@@ -69,9 +69,57 @@ def test_the_oldest_trace_goes_when_there_are_too_many_bytes(clock: HandClock) -
     store = store_of(clock, bytes_max=30_000)
     for number in range(1, 100):
         store.add([span(1, trace=identity(number, 32)), span(2, 1, trace=identity(number, 32))])
+        clock.at += 10
     assert 20_000 < store.size_bytes <= 30_000
     assert store.find(identity(99, 32)) and not store.find(identity(1, 32))
     assert store.dropped + sum(one.spans for one in store.recent(TraceFilter(), 1000)) == store.received == 198
+
+
+def flood(store: TraceStore, clock: HandClock, seconds: int, per_second: int, first: int = 0) -> int:
+    """Requests of two spans each, the second a moment later; ids end as random ones do."""
+    number = first
+    for _ in range(seconds):
+        for _ in range(per_second):
+            number += 1
+            store.add([span(1, trace=flooded(number))])
+            store.add([span(2, 1, trace=flooded(number - 3))] if number > first + 3 else [])
+        clock.at += 1
+    return number
+
+
+def flooded(number: int) -> str:
+    return identity(number) + identity(number * 40503 % 65536)
+
+
+def test_under_a_flood_fewer_traces_are_kept_for_longer_and_each_is_whole(clock: HandClock) -> None:
+    store = store_of(clock, bytes_max=1_000_000)
+    flood(store, clock, seconds=120, per_second=100)
+    assert store.one_of == 16
+    kept = store.recent(TraceFilter(), 1000)
+    assert len(kept) > 150
+    halves = [one for one in kept if one.spans == 1]
+    assert len(halves) <= 3, "but for those of this moment"
+
+
+def test_after_the_flood_all_are_kept_again_and_it_is_said_from_when_on(clock: HandClock) -> None:
+    store = store_of(clock, bytes_max=1_000_000)
+    number = flood(store, clock, seconds=20, per_second=100)
+    assert store.one_of > 1
+    steady = store.steady_since
+    for _ in range(6):
+        clock.at += 700
+        number = flood(store, clock, seconds=1, per_second=1, first=number)
+    assert store.one_of == 1
+    assert store.steady_since > steady
+
+
+def test_what_comes_late_of_a_trace_that_has_gone_is_not_another_trace(clock: HandClock) -> None:
+    store = store_of(clock, age_seconds_max=60)
+    store.add([span(1)])
+    clock.at += 61
+    assert store.find(TRACE) == ()
+    store.add([span(2, 1)])
+    assert store.find(TRACE) == () and store.dropped == 1
 
 
 def test_a_trace_takes_only_so_many_spans_and_says_so(clock: HandClock) -> None:

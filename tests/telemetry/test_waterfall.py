@@ -93,6 +93,7 @@ def test_times_have_three_figures(seconds: float, text: str) -> None:
 async def test_the_engine_is_told_which_traces_are_whole() -> None:
     clock = SystemClock()
     store = TraceStore(clock)
+    store.steady_since = 0.0
     now_ms = (clock.now() - 60) * 1000 - 1_700_000_000_000
 
     def request(number: int, *, whole: bool, cluster: str = CLUSTER, at: float = now_ms) -> list[Span]:
@@ -108,6 +109,8 @@ async def test_the_engine_is_told_which_traces_are_whole() -> None:
     reader = JoinReader(store, clock)
     assert await reader.read(LookJoin(CLUSTER, clock.now() - 300)) == TraceJoin(8, 1, (identity(9, 32),))
     assert await reader.read(LookJoin(CLUSTER, clock.now() - 30)) == TraceJoin(0, 0)
+    store.steady_since = clock.now() - 10
+    assert await reader.read(LookJoin(CLUSTER, clock.now() - 300)) == TraceJoin(0, 0)
     assert isinstance(await reader.read(LookGauge("http://x", "y")), Unknown)
 
 

@@ -17,6 +17,8 @@ BAR_CHARACTERS_MIN = 16
 MESSAGES_MAX = 10
 WIDTH = 120
 """where the output has none of its own"""
+PLAIN = str.maketrans("█└├│…", "#`||.")
+"""where it is not UTF-8"""
 STATUS_ATTRIBUTES = ("http.response.status_code", "http.status_code", "rpc.grpc.status_code")
 
 

@@ -45,6 +45,11 @@ class Taken:
 
 
 class TraceReader(Protocol):
+    @property
+    def steady_since(self) -> float:
+        """Traces of requests that ended before this moment (seconds since the epoch) may lack spans."""
+        ...
+
     def find(self, trace_id: str) -> Sequence[Span]:
         """By time; empty when there is no such trace (any more)."""
         ...
@@ -59,6 +64,8 @@ class TraceReader(Protocol):
 
 
 class NoTraces:
+    steady_since = 0.0
+
     def find(self, trace_id: str) -> Sequence[Span]:
         return ()
 

@@ -23,7 +23,10 @@ STATUS_ERROR: Final = 2
 _HEX: Final = frozenset("0123456789abcdef")
 # Addresses are kept without their query, and headers not at all: tokens and passwords travel there.
 _ADDRESSES: Final = frozenset({"http.url", "http.target", "url.full"})
-_DROPPED: Final = frozenset({"url.query"})
+# The last four are Envoy's, and say nothing here.
+_DROPPED: Final = frozenset({"url.query", "node_id", "zone", "component", "upstream_cluster.name"})
+_NOTHING: Final = ("", "-")
+_FLAGS: Final = "response_flags"
 _DROPPED_PREFIXES: Final = ("http.request.header.", "http.response.header.", "rpc.grpc.request.metadata.")
 
 
@@ -78,6 +81,8 @@ def bounded(pairs: Iterable[tuple[str, Value]]) -> dict[str, Value]:
         if len(out) >= ATTRIBUTES_MAX:
             break
         if not key or key in _DROPPED or key.startswith(_DROPPED_PREFIXES):
+            continue
+        if value in _NOTHING and key != _FLAGS:
             continue
         if isinstance(value, str):
             value = value.partition("?")[0] if key in _ADDRESSES else value

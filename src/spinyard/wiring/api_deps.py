@@ -137,6 +137,7 @@ def figures_of(parts: Parts) -> Sequence[Figure]:
         "spinyard_engine_in_flight": (parts.engine.in_flight, "Rows in hand."),
         "spinyard_sweep_timestamp_seconds": (figures.swept_at, "When the sweep last saw every provider."),
         "spinyard_traces": (len(parts.traces.store), "Traces kept at present."),
+        "spinyard_traces_one_of": (parts.traces.store.one_of, "Of so many traces one is kept, by its id."),
         "spinyard_traces_bytes": (parts.traces.store.size_bytes, "What they take, about."),
         "spinyard_gateway_connected": (parts.proxy.connected_envoys, "Envoys connected."),
     }

@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.options import COMMON, Common
 from spinyard.cli.output import print_data
+from spinyard.cli.streams import is_utf8
 from spinyard.cli.table import print_table
-from spinyard.cli.waterfall import took, waterfall_lines
+from spinyard.cli.waterfall import PLAIN, took, waterfall_lines
 from spinyard.cli.words import age, is_live, seconds_of
 from spinyard.clock import SystemClock
 
@@ -58,7 +59,8 @@ def trace(
         print(one["traceId"])
     else:
         width = shutil.get_terminal_size().columns if is_live(sys.stdout) else None
-        print("\n".join(waterfall_lines(one, width=width)))
+        text = "\n".join(waterfall_lines(one, width=width))
+        print(text if is_utf8(sys.stdout) else text.translate(PLAIN))
     return Exit.OK
 
 
