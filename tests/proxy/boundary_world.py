@@ -20,7 +20,7 @@ from tests.proxy.world import World
 KEY = "thumbs/boundary"
 PARENT, UNIT = "default/web", "default/thumbs"
 HOST = "thumbs.default.boundary.internal"
-CLUSTER = "default/thumbs/b0b0b0b0"
+CLUSTER = "spinout/default/thumbs/b0b0b0b0"
 PROBE = Probe(http_get=HttpGet(path="/health"), period_seconds=0.5)
 RULE = BoundaryRule(path="/thumbs/*")
 WANT = BoundaryWant(cluster=CLUSTER, parent=PARENT, unit=UNIT, rules=(RULE,), sticky=Sticky(header="x-user"), host=HOST)

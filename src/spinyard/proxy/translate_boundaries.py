@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from spinyard.core.shift import Sticky
 from spinyard.core.want import BoundaryRule, BoundaryWant, RouteWant, Split, boundary_cluster
-from spinyard.proxy import translate, translate_force
+from spinyard.proxy import translate, translate_force, translate_tracing
 from spinyard.proxy.translate_inside import LOCAL, MARK, SHADOW, local_answer
 from spinyard.proxy.translate_paths import is_below, most_specific_first, path_match
 from spinyard.proxy.translate_routes import ANY_METHOD, UNSAFE, Retry, domains_of, prefix_of, route
@@ -203,7 +203,9 @@ def _routed(
     want: RouteWant, at: Dict, retry: Retry, target: Target, kind: list[Dict] | None = None, action: Dict | None = None
 ) -> Dict:
     headers = [*at["headers"], *(retry.headers if kind is None else kind), *target.headers]
-    whole = Target({**target.action, **(action or {})}, headers, target.extra)
+    # Whoever moves must be seen: no dice.
+    extra = {**translate_tracing.always(), **target.extra}
+    whole = Target({**target.action, **(action or {})}, headers, extra)
     return route(want, at["match"], whole, retry)
 
 

@@ -29,8 +29,8 @@ _PAYLOAD = "force"
 
 
 def audience(want: BoundaryWant) -> str:
-    """`spinout:NAMESPACE/NAME`: these are the first two parts of the name of its cluster."""
-    return "spinout:" + "/".join(want.cluster.split("/")[:2])
+    """`spinout:NAMESPACE/NAME`, from the name of its cluster: `spinout/NAMESPACE/NAME/...`."""
+    return "spinout:" + "/".join(want.cluster.split("/")[1:3])
 
 
 def http_filter() -> Dict:
@@ -118,6 +118,8 @@ def _provider(jwks: str) -> Dict:
     return {
         "from_headers": [{"name": HEADER}],
         "local_jwks": {"inline_string": jwks},
+        # The route is chosen again by this header; it is taken off behind that.
+        "forward": True,
         "require_expiration": True,
         "max_lifetime": f"{LIFETIME_SECONDS_MAX}s",
         "clock_skew_seconds": CLOCK_SKEW_SECONDS,
