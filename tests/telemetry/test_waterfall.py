@@ -108,6 +108,10 @@ async def test_the_engine_is_told_which_traces_are_whole() -> None:
     store.add(request(21, whole=False, at=now_ms + 60_000))
     reader = JoinReader(store, clock)
     assert await reader.read(LookJoin(CLUSTER, clock.now() - 300)) == TraceJoin(8, 1, (identity(9, 32),))
+    assert await reader.read(LookJoin(CLUSTER, clock.now() - 300, "thumbnails")) == TraceJoin(8, 1, (identity(9, 32),))
+    assert await reader.read(LookJoin(CLUSTER, clock.now() - 300, "others")) == TraceJoin(
+        0, 9, tuple(identity(number, 32) for number in range(1, 6))
+    )
     assert await reader.read(LookJoin(CLUSTER, clock.now() - 30)) == TraceJoin(0, 0)
     store.steady_since = clock.now() - 10
     assert await reader.read(LookJoin(CLUSTER, clock.now() - 300)) == TraceJoin(0, 0)

@@ -29,14 +29,14 @@ class JoinReader:
         # Copied here, where nobody writes meanwhile; counted elsewhere, as that takes a while.
         traces = list(self._traces.since(look.since))
         since, until = max(look.since, self._traces.steady_since), self._clock.now() - SETTLE_SECONDS
-        found = await asyncio.to_thread(_counted, traces, look.cluster, since, until)
+        found = await asyncio.to_thread(_counted, traces, look, since, until)
         samples = (*found.broken_samples, *found.missing_samples)[:SAMPLES_MAX]
         return TraceJoin(found.joined, found.broken + found.missing, samples)
 
 
-def _counted(traces: Sequence[Sequence[Span]], cluster: str, since: float, until: float) -> JoinRate:
+def _counted(traces: Sequence[Sequence[Span]], look: LookJoin, since: float, until: float) -> JoinRate:
     window = {"since_ns": int(since * 1e9), "until_ns": int(until * 1e9)}
-    return join_rate(traces, unit=service_of(cluster), clusters={cluster}, **window)
+    return join_rate(traces, unit=look.service or service_of(look.cluster), clusters={look.cluster}, **window)
 
 
 def service_of(cluster: str) -> str:
