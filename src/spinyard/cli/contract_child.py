@@ -112,11 +112,14 @@ def _imported(target: str, run: Any) -> Any:
     try:
         return run()
     except (Exception, SystemExit) as cause:
-        last = traceback.extract_tb(cause.__traceback__)[-1:]
-        place = f" at {last[0].filename}:{last[0].lineno}" if last else ""
+        frames = traceback.extract_tb(cause.__traceback__)
+        last = ([one for one in frames if one.filename == target] or frames)[-1]
+        place = f" at {last.filename}:{last.lineno}"
         raise CannotExtract(
             f"importing {target} failed{place}: {type(cause).__name__}: {cause}",
-            next_step="its packages must be installed where spinyard is; else give the URL of its OpenAPI document",
+            next_step="its packages must be installed where spinyard is; else give the URL of its OpenAPI document"
+            if isinstance(cause, ImportError)
+            else "import it by hand and look",
         ) from cause
 
 

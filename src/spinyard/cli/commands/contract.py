@@ -37,7 +37,11 @@ def contract(
     ],
     sources: Annotated[
         tuple[str, ...],
-        Parameter(name="SOURCE", help="A file (.yaml, .json, .py), - for standard input, a URL, or module:object."),
+        Parameter(
+            name="SOURCE",
+            allow_leading_hyphen=True,
+            help="A file (.yaml, .json, .py), - for standard input, a URL, or module:object.",
+        ),
     ] = (),
     /,
     *,
@@ -145,6 +149,10 @@ def _refuse_others(verb: Verb, given: Mapping[str, object]) -> None:
 
 
 def _expect(sources: Sequence[str], count: int, usage: str) -> Sequence[str]:
+    # A lone - is standard input, so the parser lets everything through that begins like it.
+    unknown = [one for one in sources if one.startswith("-") and one != "-"]
+    if unknown:
+        raise Usage(f"unknown option {unknown[0]}", next_step="spinyard contract --help")
     if len(sources) != count:
         raise Usage(f"{len(sources)} sources were given", next_step=f"spinyard {usage}")
     return sources
