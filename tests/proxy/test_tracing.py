@@ -108,20 +108,20 @@ def caller(number: int, *, sampled: bool = True) -> tuple[str, dict[str, str]]:
 @pytest.mark.anyio
 async def test_what_the_caller_says_is_kept_and_told_to_whom_it_is_passed(world: TracedWorld) -> None:
     trace, headers = caller(1)
-    echoed = await world.echo("/", headers)
+    echoed = await world.echo("/x", headers)
     entry, egress = await world.found(trace, 2)
-    assert (entry.name, entry.kind, entry.parent_id) == ("GET //echo", "server", "00000000000000aa")
+    assert (entry.name, entry.kind, entry.parent_id) == ("GET /x/echo", "server", "00000000000000aa")
     assert (egress.name, egress.kind, egress.parent_id) == ("to default/web/1", "client", entry.span_id)
     assert echoed["traceparent"] == f"00-{trace}-{egress.span_id}-01"
     assert entry.attributes["spinyard.service"] == "default/web/1"
     assert translate_tracing.FORCING_HEADER not in echoed
     silent, headers = caller(2, sampled=False)
-    echoed = await world.echo("/", headers)
+    echoed = await world.echo("/x", headers)
     assert echoed["traceparent"].startswith(f"00-{silent}-") and echoed["traceparent"].endswith("-00")
-    without = await world.echo("/")
+    without = await world.echo("/x")
     assert without["traceparent"].endswith("-00")
     last, headers = caller(3)
-    await world.echo("/", headers)
+    await world.echo("/x", headers)
     await world.found(last, 2)
     assert not world.traces.store.find(silent) and not world.traces.store.find(without["traceparent"][3:35])
 
@@ -129,7 +129,7 @@ async def test_what_the_caller_says_is_kept_and_told_to_whom_it_is_passed(world:
 @pytest.mark.anyio
 @pytest.mark.parametrize("forced", ["x-client-trace-id", "x-envoy-force-trace"])
 async def test_an_outsider_forces_nothing_by_envoys_own_headers(forced: str, world: TracedWorld) -> None:
-    echoed = await world.echo("/", {forced: "1"})
+    echoed = await world.echo("/x", {forced: "1"})
     assert echoed["traceparent"].endswith("-00") and forced not in echoed
 
 
