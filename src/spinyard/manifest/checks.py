@@ -13,7 +13,10 @@ from spinyard.manifest.report import Path, Report
 Raw = Mapping[str, object]
 
 _ACTIONS = ("httpGet", "tcpSocket", "grpc", "exec")
-_OURS = ("SPINYARD_SPIN", "SPINYARD_SERVICE", "SPINYARD_KEY", "SPINYARD_INSTALLATION", "SPINYARD_OTLP")
+_OURS = (
+    *("SPINYARD_SPIN", "SPINYARD_SERVICE", "SPINYARD_KEY", "SPINYARD_INSTALLATION"),
+    *("SPINYARD_OTLP", "SPINYARD_FLAGS"),
+)
 _PROBES = ("readinessProbe", "livenessProbe", "startupProbe")
 
 

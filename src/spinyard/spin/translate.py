@@ -89,11 +89,12 @@ def process_want(s: Snapshot, command: tuple[str, ...], *, main: bool, timeout_s
 
 
 def tracing_variables(s: Snapshot) -> list[EnvVar]:
-    """Where its spans go: for our SDK, and for OpenTelemetry's where the template says nothing of that."""
+    """Where its flags are, and where its spans go: for our SDK, and for OpenTelemetry's where the template says nothing
+    of that."""
     if not s.rules.otlp:
         return []
     named = {variable.name for variable in s.template.env}
-    out = [EnvVar("SPINYARD_OTLP", s.rules.otlp)]
+    out = [EnvVar("SPINYARD_OTLP", s.rules.otlp), EnvVar("SPINYARD_FLAGS", s.rules.otlp)]
     if "OTEL_SERVICE_NAME" not in named and s.spec.service_name:
         out.append(EnvVar("OTEL_SERVICE_NAME", s.spec.service_name))
     if not any(name.startswith("OTEL_EXPORTER_OTLP_") for name in named):

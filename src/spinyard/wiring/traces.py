@@ -1,4 +1,5 @@
-"""Where spans arrive: a socket in the home for Envoy, a loopback port for the instances; and where they are kept."""
+"""Where spans arrive: a socket in the home for Envoy, a loopback port for the instances, who read their flags there
+too; and where spans are kept."""
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ import structlog
 import uvicorn
 
 from spinyard.api.connection import BoundedConnection
+from spinyard.api.ofrep import OfrepApp
 from spinyard.api.otlp import OtlpApp, OtlpDeps
 from spinyard.errors import SystemFailure
 from spinyard.ports.clock import Clock
 from spinyard.settings import Settings
 from spinyard.telemetry.receive import Receiver, answer, refusal
 from spinyard.telemetry.store import TraceStore
+from spinyard.wiring.flags import beside
 
 _log = structlog.get_logger(__name__)
 
@@ -35,11 +38,12 @@ class Traces:
     app: OtlpApp
     listeners: tuple[socket.socket, ...]
     address: str
+    flags: OfrepApp | None = None
 
     async def serve(self, stopping: asyncio.Event) -> None:
         """Until told to stop."""
         config = uvicorn.Config(
-            self.app,
+            self.app if self.flags is None else beside(self.flags, self.app),
             http=BoundedConnection,
             ws="none",
             log_config=None,
@@ -51,12 +55,18 @@ class Traces:
         )
         server: Any = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve(list(self.listeners)), name="otlp")
+        waiting: list[asyncio.Task[Any]] = [asyncio.create_task(stopping.wait())]
+        if self.flags is not None:
+            waiting.append(asyncio.create_task(self.flags.board.follow(), name="flags"))
         try:
-            await asyncio.wait(
-                [serving, told := asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED
-            )
-            told.cancel()
+            done, _ = await asyncio.wait([serving, *waiting], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            for task in waiting:
+                task.cancel()
+            if self.flags is not None:
+                self.flags.streams.close()
             server.should_exit = True
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
@@ -66,7 +76,7 @@ class Traces:
             listener.close()
 
 
-def open_traces(settings: Settings, clock: Clock) -> Traces:
+def open_traces(settings: Settings, clock: Clock, flags: OfrepApp | None = None) -> Traces:
     """Raises SystemFailure: otlp_port_taken, otlp_not_loopback."""
     store = TraceStore(clock, bytes_max=settings.traces_bytes_max, age_seconds_max=settings.traces_seconds_max)
     app = OtlpApp(OtlpDeps(Receiver(store), answer, refusal, clock))
@@ -75,7 +85,7 @@ def open_traces(settings: Settings, clock: Clock) -> Traces:
     if settings.otlp:
         listeners.append(_loopback(settings))
         address = "http://{}:{}".format(*_shown(listeners[-1]))
-    return Traces(store, app, tuple(listeners), address)
+    return Traces(store, app, tuple(listeners), address, flags)
 
 
 def _unix(path: Path) -> socket.socket:
