@@ -13,7 +13,9 @@ from spinyard.cli import contract_verify
 from spinyard.cli.contract_verify import check_place, conclude
 from spinyard.cli.exits import Usage
 from spinyard.errors import Unreachable
+from spinyard_sdk.unit import serve
 from tests.cli.conftest import Run, home, run, stub  # noqa: F401 - fixtures
+from tests.contracts import marked
 from tests.contracts.unit import BREAKS, KNOWN, app, make, serving
 
 
@@ -68,6 +70,24 @@ def test_a_unit_that_never_succeeds_keeps_nothing_that_could_be_seen(run: Run, c
     assert result.code == 3, result.out
     assert "GET /photos/{id} never succeeded" in result.out
     assert "--param NAME=VALUE" in result.out
+
+
+@pytest.mark.timeout(90)
+def test_a_unit_served_by_the_sdk_keeps_the_contract_that_was_extracted_from_it(
+    run: Run,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Two readings of the same type hints, of the contract and of the server, agree."""
+    document = tmp_path / "thumbnails.json"
+    document.write_text(run("contract", "extract", marked.__file__, "-o", "json").out)
+    with serving(serve(marked)) as url:
+        words = ("--seconds", "20", "--requests", "120", "-o", "json")
+        result = run("contract", "verify", url, "--contract", str(document), *words)
+    found = json.loads(result.out)
+    assert (found["verdict"], result.code) == ("pass", 0), found
+    assert {one["operation"] for one in found["operations"]} == {
+        *("POST /thumbnails/count", "POST /thumbnails/draw", "POST /thumbnails/move", "POST /thumbnails/tags")
+    }
 
 
 def asked(**statuses: int) -> dict[str, Any]:

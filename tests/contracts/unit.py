@@ -67,7 +67,7 @@ app = make()
 
 
 @contextmanager
-def serving(application: FastAPI) -> Iterator[str]:
+def serving(application: Any) -> Iterator[str]:
     """Its address, while it runs in a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(application, log_level="critical", timeout_graceful_shutdown=1))

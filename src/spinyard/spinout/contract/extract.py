@@ -42,6 +42,7 @@ _PROBLEM_SCHEMA: Final[Json] = {
         "status": {"type": "integer"},
         "detail": {"type": "string"},
         "instance": {"type": "string"},
+        "code": {"type": "string"},
         "args": {"type": "array"},
         "state": {"type": "object"},
     },
@@ -58,11 +59,11 @@ class CannotExtract(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Functions of one boundary, by the name in their path. `of_class`: their first argument is the object itself."""
+    """Functions of one boundary, by the name in their path. `methods`: those whose first argument is the object."""
 
     name: str
     functions: Mapping[str, Function]
-    of_class: bool = False
+    methods: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _signature(boundary: Leaving, name: str, function: Function) -> _Signature:
             f"{where}: its type hints cannot be read: {cause}",
             next_step="import at run time what its hints name, not only under TYPE_CHECKING",
         ) from cause
-    parameters = parameters[1:] if boundary.of_class else parameters
+    parameters = parameters[1:] if name in boundary.methods else parameters
     if "return" not in hints:
         raise CannotExtract(f"{where}: what it returns has no type hint", next_step="write `-> None` for nothing")
     return _Signature(
@@ -306,4 +307,8 @@ def leaving(found: object) -> Leaving:
     name, functions = getattr(mark, "name", None), getattr(mark, "functions", None)
     if not isinstance(name, str) or not isinstance(functions, Mapping):
         raise CannotExtract(f"{found!r} carries a mark that is not that of @boundary", next_step="mark it with the SDK")
-    return Leaving(name, dict(functions), of_class=isinstance(found, type))
+    return Leaving(name, dict(functions), frozenset(one for one in functions if _is_method(found, one)))
+
+
+def _is_method(found: object, name: str) -> bool:
+    return isinstance(found, type) and not isinstance(inspect.getattr_static(found, name, None), staticmethod)
