@@ -57,8 +57,9 @@ def boundary(
     """For a function, or for a class: all its public methods.
 
     `name`: the Spinout, `namespace/name` outside of `default`. `key`: from the arguments (without `self`) to what
-    decides the side; None: the key of the request (context.asgi, context.wsgi). `raises`: exceptions that belong to the
-    contract; others come back as RemoteError. `safe`: changes nothing, so it may run on both sides to be compared.
+    decides the side; None: the key of the request (context.AsgiRequests, WsgiRequests). `raises`: exceptions that
+    belong to the contract; others come back as RemoteError. `safe`: changes nothing, so it may run on both sides to be
+    compared.
     `idempotent`: may be repeated. Both are True, or the names of the methods for which they hold. `timeout`: seconds
     for a remote call; a deadline of the request that is sooner holds.
 

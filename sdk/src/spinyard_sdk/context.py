@@ -1,7 +1,7 @@
 """What a request brings along for everything that is done for it: its side, its key, and how long it may take.
 
-The first hop decides the side once, and it holds for the whole tree of requests. A parent behind Envoy puts `asgi` or
-`wsgi` around its application; the unit's server does the same by itself.
+The first hop decides the side once, and it holds for the whole tree of requests. A parent behind Envoy puts
+`AsgiRequests` or `WsgiRequests` around its application; the unit's server does the same by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from spinyard_sdk import tracing
+from spinyard_sdk.tracing_web import AsgiTracing, WsgiTracing
 from spinyard_sdk.wire import KEY_HEADER, PARENT, SIDE_HEADER, TIMEOUT_HEADER, UNIT, Side
 
 TIMEOUT_MILLISECONDS_MAX: Final = 86_400_000
@@ -75,53 +75,44 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-def asgi(app: Asgi) -> Asgi:
-    """Around an ASGI application: its requests are continued in trace, side and deadline."""
+class AsgiRequests:
+    """Around an ASGI application: its requests go on with trace, side, key and deadline.
 
-    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+    FastAPI, Starlette: `app.add_middleware(AsgiRequests)`."""
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+        self._traced = AsgiTracing(self._within)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._traced(scope, receive, send)
+
+    async def _within(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        headers = lower_headers(scope)
-
-        async def watched(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                _told(span, int(message["status"]))
-            await send(message)
-
-        with within(request_of(headers)), _span(scope["method"], headers) as span:
-            await app(scope, receive, watched)
-
-    return around
+        with within(request_of(lower_headers(scope))):
+            await self._app(scope, receive, send)
 
 
-def wsgi(app: Wsgi) -> Wsgi:
-    """The same for a WSGI application. What it yields after it has returned is outside of it."""
+class WsgiRequests:
+    """The same around a WSGI application: Flask: `app.wsgi_app = WsgiRequests(app.wsgi_app)`. What it yields after it
+    has returned is traced, and has no side, key or deadline."""
 
-    def around(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __init__(self, app: Wsgi) -> None:
+        self._app = app
+        self._traced = WsgiTracing(self._within)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return self._traced(environ, start_response)
+
+    def _within(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         headers = {
             name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")
         }
-
-        def watched(status: str, *rest: Any) -> Any:
-            _told(span, int(status[:3]))
-            return start_response(status, *rest)
-
-        with within(request_of(headers)), _span(environ.get("REQUEST_METHOD", "GET"), headers) as span:
-            return app(environ, watched)
-
-    return around
+        with within(request_of(headers)):
+            return self._app(environ, start_response)
 
 
 def lower_headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-
-
-def _span(method: str, headers: Mapping[str, str]) -> tracing.Child:
-    return tracing.child(method, "server", {"http.request.method": method}, parent=tracing.extract(headers))
-
-
-def _told(span: tracing.Child, status: int) -> None:
-    span.set("http.response.status_code", status)
-    if status >= 500:
-        span.fail(f"HTTP {status}")
