@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from bench.n13_latency_judges import (
     FIRST_LOOK,
     REQUESTS_MAX,
     Pair,
+    Pairs,
     decides_dkw,
     decides_intervals,
     decides_ours,
@@ -35,6 +36,7 @@ ALPHA = 0.01
 PER_SECOND = (0.1, 1.0, 10.0, 100.0, 1000.0)
 QUANTILES = (0.5, 0.95, 0.99)
 PLUS_MS = 2.0
+SWINGS = (0.6, 1.0, 1.6)
 PEER_EVERY = 4
 """the peers are slow and their error rates are large: a quarter of the ramps is enough"""
 SHAPES: dict[str, Cdf] = {"heavy tail": HEAVY, "cache": CACHE}
@@ -67,10 +69,13 @@ class Question:
     old: Cdf
     new: Cdf
     truth: str
+    loads: tuple[float, ...] = (1.0,)
+    """both sides take so many times as long, stretch by stretch"""
 
     @property
-    def pair(self) -> Pair:
-        return Pair(shape(self.grid.bounds_ms, self.old), shape(self.grid.bounds_ms, self.new))
+    def pairs(self) -> Pairs:
+        sides = [[slower(side, load, 0.0) for side in (self.old, self.new)] for load in self.loads]
+        return tuple(Pair(*(shape(self.grid.bounds_ms, side) for side in pair)) for pair in sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +111,29 @@ def questions() -> list[Question]:
     coarse = [
         question for question in _questions("heavy tail", ENVOY_GRID) if question.name not in ("+5 %", "slow tail")
     ]
-    return [*fine, *coarse]
+    swings = [
+        replace(question, name=f"load swings, {question.name}", loads=SWINGS)
+        for question in _questions("heavy tail", FINE_GRID)
+        if question.name in ("same", "twice the margin")
+    ]
+    return [*fine, *swings, *coarse]
 
 
 def results_of(question: Question, ramps: int) -> list[Cell]:
     """One cell for each rate."""
-    pair, goals = question.pair, question.grid.goals
+    pairs, goals = question.pairs, question.grid.goals
     is_worse = question.truth == "beyond"
     random = Random(f"{question.name} {question.shape} {question.grid.name}")
-    ours = [spinyard(pair, goals, ALPHA, PER_SECOND, random, is_worse=is_worse) for _ in range(ramps)]
+    ours = [spinyard(pairs, goals, ALPHA, PER_SECOND, random, is_worse=is_worse) for _ in range(ramps)]
     p99 = quantile_of(question.old, 0.99)
     limit_ms = (p99 + goals[-1].limit.of(p99)) / 2.0
     out = []
     for rate in PER_SECOND:
-        times = max(20, ramps // PEER_EVERY)
+        times = max(10, ramps // PEER_EVERY)
         judges = {
             "spinyard": _came([ends[rate] for ends in ours], question.truth),
-            "threshold": _came([threshold(pair, rate, limit_ms, random) for _ in range(times)], question.truth),
-            "rank": _came([rank(pair, rate, random) for _ in range(times)], question.truth),
+            "threshold": _came([threshold(pairs, rate, limit_ms, random) for _ in range(times)], question.truth),
+            "rank": _came([rank(pairs, rate, random) for _ in range(times)], question.truth),
         }
         out.append(Cell(question, rate, judges))
     return out
@@ -145,7 +155,7 @@ def power(times: int) -> Iterator[dict[str, Any]]:
 
 
 def _power(question: Question, goal: QuantileGoal, share: float, times: int) -> dict[str, Any]:
-    pair, random = question.pair, Random(f"{question.name} {goal.quantile} {share}")
+    (pair,), random = question.pairs, Random(f"{question.name} {goal.quantile} {share}")
     judges = {
         "ours": lambda old, new: decides_ours(goal, ALPHA, share, old, new),
         "intervals": lambda old, new: decides_intervals(goal, ALPHA, old, new),
@@ -179,7 +189,7 @@ def _power(question: Question, goal: QuantileGoal, share: float, times: int) -> 
 def _ideal(question: Question, goal: QuantileGoal, share: float) -> float:
     """ln(1 / alpha) over the least that a request on the new side tells, at the place where it tells least; of those
     who know both distributions without bounds."""
-    pair, q = question.pair, goal.quantile
+    (pair,), q = question.pairs, goal.quantile
     middle = quantile_of(question.old, q)
     least = math.inf
     for n in range(-600, 601):

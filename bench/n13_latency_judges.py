@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import cycle
 from random import Random
 
 from bench.n13_judges import CHECKS_FAILED, CHECKS_MAX, MINUTE, POINTS, SHARES, STEP_SECONDS, End, is_high
@@ -35,7 +36,7 @@ from spinyard.core.verdict import (
 REQUESTS_MAX = 100_000
 SECONDS_MIN, SECONDS_MAX = 60.0, 86_400.0
 FIRST_LOOK = 10
-LOOKS_PER_DOUBLING = 10
+LOOKS_PER_DOUBLING = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,12 @@ class Pair:
     new: Shape
 
 
+Pairs = tuple[Pair, ...]
+"""one after the other, stretch by stretch or minute by minute, and again from the first"""
+
+
 def spinyard(
-    pair: Pair,
+    pairs: Pairs,
     goals: tuple[QuantileGoal, ...],
     alpha: float,
     rates: tuple[float, ...],
@@ -54,19 +59,20 @@ def spinyard(
     is_worse: bool,
 ) -> dict[float, End]:
     """One history of requests for all rates: at each they come in other seconds, and the horizon is another. It is
-    looked at with every 5 to 10 % more requests.
+    looked at with every 8 to 17 % more requests.
     A ramp that is worse ends when it was raised: more cannot be wrong of it."""
     ends: dict[float, End] = {}
     begun = dict.fromkeys(rates, 0.0)
     evidence, new_before = LatencyEvidence(), 0
     for step, share in enumerate(SHARES):
-        requests, chunk = 0, FIRST_LOOK
+        requests, chunk, turns = 0, FIRST_LOOK, cycle(pairs)
         waiting, entered = set(begun), dict(begun)
         begun = {}
         while waiting:
             if requests >= 2 * LOOKS_PER_DOUBLING * chunk:
                 chunk *= 2
             requests += chunk
+            pair = next(turns)
             sides = pair.old.histogram(chunk * (1.0 - share), random), pair.new.histogram(chunk * share, random)
             evidence = fold_latency(evidence, LatencyIncrement(step, share, *sides))
             verdicts = decide_latency(evidence, goals, alpha=alpha)
@@ -95,9 +101,10 @@ def horizon(per_second: float) -> float:
     return min(SECONDS_MAX, max(SECONDS_MIN, REQUESTS_MAX / per_second))
 
 
-def threshold(pair: Pair, per_second: float, limit_ms: float, random: Random) -> End:
+def threshold(pairs: Pairs, per_second: float, limit_ms: float, random: Random) -> End:
     step, failed, new, raised = 0, 0, 0, False
     for check in range(CHECKS_MAX):
+        pair = pairs[check % len(pairs)]
         seen = pair.new.counts(per_second * SHARES[step] * MINUTE, random)
         new += sum(seen)
         value = interpolated(pair.new.bounds_ms, seen, 0.99)
@@ -112,18 +119,19 @@ def threshold(pair: Pair, per_second: float, limit_ms: float, random: Random) ->
     return End(raised, False, new, CHECKS_MAX * MINUTE)
 
 
-def rank(pair: Pair, per_second: float, random: Random) -> End:
+def rank(pairs: Pairs, per_second: float, random: Random) -> End:
     at, new = 0.0, 0
     for step, share in enumerate(SHARES):
         minutes = []
-        for _ in range(POINTS):
+        for minute in range(POINTS):
+            pair = pairs[minute % len(pairs)]
             old_seen = pair.old.counts(per_second * (1.0 - share) * MINUTE, random)
             new_seen = pair.new.counts(per_second * share * MINUTE, random)
             minutes.append((old_seen, new_seen))
             at, new = at + MINUTE, new + sum(new_seen)
         for q in (0.5, 0.95, 0.99):
             olds, news = (
-                [v for minute in minutes if (v := interpolated(pair.old.bounds_ms, minute[side], q)) is not None]
+                [v for seen in minutes if (v := interpolated(pair.old.bounds_ms, seen[side], q)) is not None]
                 for side in (0, 1)
             )
             if olds and news and is_high(olds, news):

@@ -21,12 +21,25 @@ from spinyard.proxy.latency import BOUNDS_MS
 NORMAL = NormalDist()
 ONE_BY_ONE = 40.0
 """requests up to which they are drawn one by one"""
-_TENS = (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 24, 26, 28, 30, 33, 36, 39, 42, 46, 50, 55, 60, 66, 72, 80, 88)
-FINE = (*(float(n) for n in range(1, 10)), *(float(n * ten) for ten in (1, 10, 100) for n in _TENS), 10_000.0, 60_000.0)
-"""steps of at most a tenth above 10 ms, each of two digits, as Envoy can count them"""
 ENVOY = tuple(float(bound) for bound in BOUNDS_MS)
 """as Envoy is told to count by us"""
+STEP = 0.05
 Cdf = Callable[[float], float]
+
+
+def fine_bounds() -> tuple[float, ...]:
+    """Steps of a twentieth where Envoy can count so: it keeps two digits, so from 10 to 20 ms, and ten times as many,
+    the steps are larger."""
+    out = [float(n) for n in range(1, 10)]
+    for ten in (1, 10, 100):
+        digits = 10
+        while digits < 100:
+            out.append(float(digits * ten))
+            digits = max(digits + 1, math.floor(digits * (1.0 + STEP)))
+    return (*out, 10_000.0, 60_000.0)
+
+
+FINE = fine_bounds()
 
 
 @dataclass(frozen=True, slots=True)
