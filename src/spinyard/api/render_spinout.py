@@ -26,6 +26,7 @@ def spinout_json(spec: SpinoutSpec, blob: bytes, *, is_over: bool = False) -> Js
     return {
         "started": spec.started,
         "attempt": status.attempt,
+        "attemptAt": time_text(status.attempt_at) if status.attempt_at else None,
         "step": status.step,
         "weight": status.weight,
         "shownWeight": status.shown_weight,

@@ -33,6 +33,12 @@ COMMANDS: Final = (
         "Steer a service on its way to another version: plan, promote, pause, resume, abort, rollback.",
         "Change",
     ),
+    (
+        "spinout",
+        "spinout:spinout",
+        "Carry a responsibility out of a service: plan, start, status, approve, hold, resume, abort, promote, history.",
+        "Change",
+    ),
     ("contract", "contract:contract", "What a unit takes and answers: extract, diff, verify.", "Change"),
     ("hold", "hold:hold", "Nothing is started by itself: in everything, a namespace, or one parent.", "Change"),
     ("release-hold", "hold:release_hold", "What was held goes on.", "Change"),
@@ -136,7 +142,8 @@ def _is_help(words: Sequence[str]) -> bool:
 
 def _is_stream(words: Sequence[str]) -> bool:
     """Something that goes on until it is ended by Ctrl-C, which then is no interruption."""
-    return words[0] in ("get", "logs", "events") and bool({"-f", "--follow", "-w", "--watch"} & set(words))
+    is_one = words[0] in ("get", "logs", "events") or list(words[:2]) == ["spinout", "status"]
+    return is_one and bool({"-f", "--follow", "-w", "--watch"} & set(words))
 
 
 def _usage(error: CycloptsError) -> Usage:

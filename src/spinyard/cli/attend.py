@@ -154,7 +154,14 @@ class _Arrival:
 
 
 def _done_word(item: Json) -> str:
-    words = {"Job": "succeeded", "Rollout": "succeeded", "Template": "stored", "WarmPool": "warm", "Claim": "ready"}
+    words = {
+        "Job": "succeeded",
+        "Rollout": "succeeded",
+        "Template": "stored",
+        "Spinout": "stored",
+        "WarmPool": "warm",
+        "Claim": "ready",
+    }
     return words.get(str(item["kind"]), "available")
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from spinyard.cli.output import dig, state_of
 from spinyard.cli.rollout_view import percent_of, percent_text, rate_text, rollout_view
+from spinyard.cli.spinout_view import spinout_view
 from spinyard.cli.streams import is_utf8
 from spinyard.cli.words import age, duration, epoch_of
 
@@ -128,6 +129,7 @@ _AGE: Final[Column] = ("AGE", lambda item, now: age(dig(item, "metadata", "creat
 _WHY: Final[Column] = ("REASON", lambda item, _now: why(item))
 
 _NOW: Final[Column] = ("NOW", lambda item, now: rollout_view(item, now).last_words)
+_SPINOUT_NOW: Final[Column] = ("NOW", lambda item, now: spinout_view(item, now).last_words)
 
 _NARROW: Final[Mapping[str, Sequence[Column]]] = {
     "Service": (
@@ -147,6 +149,17 @@ _NARROW: Final[Mapping[str, Sequence[Column]]] = {
         ("NEW", _success("new")),
         _AGE,
         _NOW,
+    ),
+    "Spinout": (
+        _NAME,
+        _STATE,
+        ("PARENT", _text("spec", "parent")),
+        ("UNIT", _text("spec", "unit")),
+        ("WEIGHT", _rollout_weight),
+        ("PARENT OK", _success("old")),
+        ("UNIT OK", _success("new")),
+        _AGE,
+        _SPINOUT_NOW,
     ),
     "Spin": (_NAME, _STATE, ("SERVICE", _owner), _AGE, _WHY),
     "WarmPool": (
@@ -181,6 +194,12 @@ _WIDE: Final[Mapping[str, Sequence[Column]]] = {
         ("UID", _text("metadata", "uid")),
         _NOW,
     ),
+    "Spinout": (
+        ("ATTEMPT", _text("status", "attempt")),
+        ("OWNER", _text("spec", "owner")),
+        ("UID", _text("metadata", "uid")),
+        _SPINOUT_NOW,
+    ),
     "Job": (("OWNER", _text("spec", "owner")), ("UID", _text("metadata", "uid")), _WHY),
     "WarmPool": (
         ("OLDEST", lambda item, _now: _longest(item, "ageSeconds")),
@@ -196,7 +215,7 @@ _WIDE: Final[Mapping[str, Sequence[Column]]] = {
 def _columns(kind: str, wide: bool, all_namespaces: bool) -> list[Column]:
     columns = list(_NARROW[kind])
     if wide:
-        columns = [column for column in columns if column not in (_WHY, _NOW)] + list(_WIDE[kind])
+        columns = [column for column in columns if column not in (_WHY, _NOW, _SPINOUT_NOW)] + list(_WIDE[kind])
     if all_namespaces:
         columns.insert(0, ("NAMESPACE", _text("metadata", "namespace")))
     return columns

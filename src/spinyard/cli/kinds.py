@@ -7,12 +7,13 @@ from typing import Final
 
 from spinyard.cli.exits import Usage
 
-KINDS: Final = ("Service", "Rollout", "Spin", "Job", "WarmPool", "Claim", "Template")
+KINDS: Final = ("Service", "Rollout", "Spinout", "Spin", "Job", "WarmPool", "Claim", "Template")
 """in the order in which `all` shows them"""
 
 PLURAL: Final = {
     "Service": "services",
     "Rollout": "rollouts",
+    "Spinout": "spinouts",
     "Spin": "spins",
     "Job": "jobs",
     "WarmPool": "warmpools",
@@ -26,6 +27,7 @@ _WORDS: Final = {
     **{word: kind for kind, word in SINGULAR.items()},
     "svc": "Service",
     "ro": "Rollout",
+    "so": "Spinout",
     "sp": "Spin",
     "tpl": "Template",
     "pools": "WarmPool",
@@ -48,7 +50,7 @@ def kind_of(word: str) -> str:
         hint = (
             f"did you mean {near[0]}?"
             if near
-            else f"kinds are {', '.join(PLURAL.values())} (short: svc, ro, sp, job, pool, claim, tpl)"
+            else f"kinds are {', '.join(PLURAL.values())} (short: svc, ro, so, sp, job, pool, claim, tpl)"
         )
         raise Usage(f"unknown kind {word!r}", next_step=hint)
     return kind

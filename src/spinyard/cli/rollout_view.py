@@ -111,18 +111,18 @@ def rollout_view(item: Json, now: float) -> RolloutView:
         name=str(dig(item, "metadata", "name") or ""),
         service=str(spec.get("service") or ""),
         state=state_of(item),
-        why=_line(status.get("message") or status.get("reason")),
-        needs=_line(status.get("needs")),
-        stopped=_line(status.get("stopped")),
+        why=one_line(status.get("message") or status.get("reason")),
+        needs=one_line(status.get("needs")),
+        stopped=one_line(status.get("stopped")),
         steps=_steps(spec, status),
         step=int(status.get("step") or 0),
         asked=percent_of(status.get("weight")),
         confirmed=percent_of(status.get("shownWeight")),
-        old=_side(status.get("old")),
-        new=_side(status.get("new")),
+        old=side_of(status.get("old")),
+        new=side_of(status.get("new")),
         old_template=str(spec.get("oldTemplateDigest") or ""),
         new_template=str(spec.get("templateDigest") or ""),
-        gates=tuple(_gate(one) for one in status.get("gates") or ()),
+        gates=tuple(gate_of(one) for one in status.get("gates") or ()),
         is_paused=bool(status.get("paused")),
         age_seconds=None if created is None else max(0.0, (finished or now) - created),
     )
@@ -156,22 +156,26 @@ def _steps(spec: Json, status: Json) -> tuple[Step, ...]:
 
 def _step(asked: Json, left: Json) -> Step:
     pause = asked.get("pause")
-    words = "until promoted" if pause is True else _pause_text(pause) if isinstance(pause, int | float) else ""
+    words = pause_words(pause)
     begun, ended = epoch_of(left.get("begunAt")), epoch_of(left.get("leftAt"))
     return Step(
         weight=float(asked.get("weight") or 0),
         pause=words,
         how=str(left.get("how") or ""),
-        why=_line(left.get("why")),
+        why=one_line(left.get("why")),
         took_seconds=ended - begun if begun is not None and ended is not None else None,
     )
 
 
-def _pause_text(seconds: float) -> str:
-    return f"{seconds:g}s" if seconds < 120 else duration(seconds)
+def pause_words(pause: object) -> str:
+    if pause is True:
+        return "until promoted"
+    if not isinstance(pause, int | float):
+        return ""
+    return f"{pause:g}s" if pause < 120 else duration(pause)
 
 
-def _side(found: object) -> Side:
+def side_of(found: object) -> Side:
     if not isinstance(found, Mapping):
         return Side()
     return Side(
@@ -188,12 +192,12 @@ def _side(found: object) -> Side:
     )
 
 
-def _gate(found: Json) -> Gate:
+def gate_of(found: Json) -> Gate:
     needs = found.get("needs")
     return Gate(
         str(found.get("name") or ""),
         str(found.get("verdict") or ""),
-        _line(found.get("why")),
+        one_line(found.get("why")),
         int(needs) if isinstance(needs, int | float) else None,
     )
 
@@ -202,5 +206,5 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _line(text: object) -> str:
+def one_line(text: object) -> str:
     return " ".join(str(text or "").split())

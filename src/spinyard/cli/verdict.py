@@ -21,7 +21,8 @@ def verdict(item: Json) -> Verdict:
     """A Service that goes on retrying is WAITING, however often it failed; one that went back to its old version is
     FAILED, although it serves."""
     match item.get("kind"):
-        case "Template":
+        case "Template" | "Spinout":
+            # A Spinout goes on for weeks, and begins when a person says so: what was asked for is written.
             return Verdict.DONE
         case "Job":
             return _job(item)

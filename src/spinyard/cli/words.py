@@ -16,9 +16,11 @@ _STAMP: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d
 
 GOOD, BUSY, BAD, DIM = "32", "33", "31", "2"
 _COLOURS: Final = {
-    **dict.fromkeys(("serving", "ready", "available", "succeeded", "warm", "ok", "retained"), GOOD),
-    **dict.fromkeys(("failed", "leaked", "stuck", "degraded", "unknown", "crashloopbackoff", "rolled_back"), BAD),
-    **dict.fromkeys(("terminated", "deleted", "stopped"), DIM),
+    **dict.fromkeys(("serving", "ready", "available", "succeeded", "warm", "ok", "retained", "completed"), GOOD),
+    **dict.fromkeys(
+        ("failed", "leaked", "stuck", "degraded", "unknown", "crashloopbackoff", "rolled_back", "rolling_back"), BAD
+    ),
+    **dict.fromkeys(("terminated", "deleted", "stopped", "abandoned"), DIM),
 }
 
 

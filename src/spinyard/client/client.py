@@ -178,6 +178,31 @@ class Client:
         """What another template of that Service would go through."""
         return self._json("GET", _path("Rollout", namespace, name) + "/plan")
 
+    def spinout(self, namespace: str, name: str, verb: str, body: Mapping[str, object], *, key: str = "") -> Json:
+        """`verb`: start, approve, hold, resume, abort or promote. Answers with the Spinout."""
+        return self._json("POST", _path("Spinout", namespace, name) + f"/{verb}", body=dict(body), key=key)
+
+    def spinout_plan(self, namespace: str, name: str) -> Json:
+        """What it would go through, what each step needs, and what is refused."""
+        return self._json("GET", _path("Spinout", namespace, name) + "/plan")
+
+    def spinout_history(self, namespace: str, name: str) -> Json:
+        """All of it, oldest first, with its verification."""
+        path = _path("Spinout", namespace, name) + "/history"
+        found = self._json("GET", path)
+        more = found["metadata"]["continue"]
+        for _ in range(PAGES_MAX):
+            if not more:
+                break
+            page = self._json("GET", path, query={"continue": more})
+            found["items"] += page["items"]
+            found["verification"], more = page["verification"], page["metadata"]["continue"]
+        found["metadata"]["continue"] = more
+        return found
+
+    def spinout_verify(self, namespace: str, name: str) -> Json:
+        return self._json("GET", _path("Spinout", namespace, name) + "/verify")
+
     def hold(self, scope: str, namespace: str, why: str, *, for_seconds: float | None = None, key: str = "") -> Json:
         """`scope`: "" for everything, namespace/NAME, or kind/NAME of `namespace`."""
         body = {"scope": scope, "namespace": namespace, "why": why, "forSeconds": for_seconds}
@@ -326,6 +351,7 @@ _PLURALS = {
     "WarmPool": "warmpools",
     "Claim": "claims",
     "Rollout": "rollouts",
+    "Spinout": "spinouts",
 }
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 

@@ -22,8 +22,9 @@ HOLDABLE = {
     "warmpool": Kind.WARM_POOL,
     "pool": Kind.WARM_POOL,
     "rollout": Kind.ROLLOUT,
+    "spinout": Kind.SPINOUT,
 }
-_SCOPES = "nothing for everything, namespace/NAME, service/NAME, pool/NAME, job/NAME or rollout/NAME"
+_SCOPES = "nothing for everything, namespace/NAME, service/NAME, pool/NAME, job/NAME, rollout/NAME or spinout/NAME"
 
 
 @dataclass(frozen=True, slots=True)

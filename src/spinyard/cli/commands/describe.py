@@ -11,12 +11,14 @@ from cyclopts import Parameter
 from spinyard.cli.attend import spins_of
 from spinyard.cli.columns import headers_of, hosts, ready_count, row_of
 from spinyard.cli.commands.events import event_line
+from spinyard.cli.drawn_watch import print_drawn
 from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.kinds import target
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import dig, print_data, state_of
 from spinyard.cli.rollout_view import percent_of, percent_text
 from spinyard.cli.rollout_watch import print_picture
+from spinyard.cli.spinout_watch import SpinoutDrawing
 from spinyard.cli.table import hanging, print_fields, print_table
 from spinyard.cli.words import BAD, BUSY, GOOD, age, byte_size, clock_time, colour_of, duration, epoch_of, paint
 from spinyard.client import Client
@@ -52,6 +54,9 @@ def describe(
     if kind == "Rollout":
         print()
         print_picture(item)
+    if kind == "Spinout":
+        print()
+        print_drawn(item, SpinoutDrawing())
     _print_diagnostics(item)
     _print_conditions(item, now)
     _print_timeline(item)
@@ -108,7 +113,7 @@ def _one(words: tuple[str, ...]) -> tuple[str, str]:
 def _find(client: Client, namespace: str, words: tuple[str, ...]) -> tuple[str, str]:
     if len(words) != 1 or "/" in words[0]:
         return _one(words)
-    for kind in ("Service", "Job", "WarmPool", "Claim", "Rollout", "Spin", "Template"):
+    for kind in ("Service", "Job", "WarmPool", "Claim", "Rollout", "Spinout", "Spin", "Template"):
         try:
             client.get(kind, namespace, words[0], finished=True)
         except NotFound:

@@ -32,7 +32,7 @@ def get(
     common: Common = COMMON,
     scope: Scope = SCOPE,
 ) -> int:
-    """Show objects: services (svc), rollouts (ro), spins (sp), jobs, pools, claims, templates (tpl), holds, all."""
+    """Show objects: services (svc), rollouts (ro), spinouts (so), spins (sp), jobs, pools, claims, templates, all."""
     if not words:
         raise Usage("which kind? for example: spinyard get services")
     if words[0].lower() in HOLDS:
@@ -90,6 +90,11 @@ def _named(
 
             item = client.get("Rollout", scope.namespace, targets[0][1], finished=True)
             return follow_rollout(client, item, common.output)
+        if targets[0][0] == "Spinout":
+            from spinyard.cli.spinout_watch import follow_spinout
+
+            item = client.get("Spinout", scope.namespace, targets[0][1], finished=True)
+            return follow_spinout(client, item, common.output)
         return follow_one(client, *targets[0], scope.namespace, common.output)
     items = [_with_kind(client.get(kind, scope.namespace, name, finished=finished), kind) for kind, name in targets]
     if common.is_data:

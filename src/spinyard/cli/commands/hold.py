@@ -18,12 +18,12 @@ from spinyard.clock import SystemClock
 Json = dict[str, Any]
 
 HOLDS = frozenset({"hold", "holds"})
-_HOLDABLE = frozenset({"Service", "WarmPool", "Job", "Rollout"})
+_HOLDABLE = frozenset({"Service", "WarmPool", "Job", "Rollout", "Spinout"})
 What = Annotated[
     str,
     Parameter(
         name="SCOPE",
-        help="Nothing: everything. namespace/NAME, or KIND/NAME: a service, pool, job or rollout of the namespace.",
+        help="Nothing: everything. namespace/NAME, or KIND/NAME: a service, pool, job, rollout or spinout there.",
     ),
 ]
 
@@ -98,7 +98,7 @@ def _scope(what: str) -> str:
     if kind not in _HOLDABLE:
         raise Usage(
             f"a {kind.lower()} cannot be held: it starts nothing by itself",
-            next_step="hold its service, pool, job or rollout",
+            next_step="hold its service, pool, job, rollout or spinout",
         )
     return f"{kind.lower()}/{name}"
 

@@ -80,6 +80,11 @@ def _until(
                     f"Rollout {name.name} is {state_of(item)}, it will not come to {words}",
                     next_step=f"spinyard explain rollout {name.name} -n {name.namespace}",
                 )
+            elif name.kind == "Spinout" and state_of(item) in ("completed", "rolled_back", "abandoned"):
+                raise Failed(
+                    f"Spinout {name.name} is {state_of(item)}, it will not come to {words}",
+                    next_step=f"spinyard spinout explain {name.name} -n {name.namespace}",
+                )
             else:
                 groups.append(Group(item))
         shown.show(Scene(f"waiting for {words}", groups))
