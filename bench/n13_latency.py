@@ -119,11 +119,11 @@ def questions() -> list[Question]:
     return [*fine, *swings, *coarse]
 
 
-def results_of(question: Question, ramps: int) -> list[Cell]:
-    """One cell for each rate."""
+def results_of(question: Question, ramps: int, run: int = 0) -> list[Cell]:
+    """One cell for each rate. Other ramps in each `run`: they can be pooled."""
     pairs, goals = question.pairs, question.grid.goals
     is_worse = question.truth == "beyond"
-    random = Random(f"{question.name} {question.shape} {question.grid.name}")
+    random = Random(f"{question.name} {question.shape} {question.grid.name} {run}")
     ours = [spinyard(pairs, goals, ALPHA, PER_SECOND, random, is_worse=is_worse) for _ in range(ramps)]
     p99 = quantile_of(question.old, 0.99)
     limit_ms = (p99 + goals[-1].limit.of(p99)) / 2.0
@@ -240,13 +240,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.n13_latency")
     parser.add_argument("--ramps", type=int, default=10_000)
     parser.add_argument("--part", default="0/1", help="this of so many parts of the questions")
+    parser.add_argument("--run", type=int, default=0, help="other ramps than those of other runs")
     parser.add_argument("--power", action="store_true", help="the requests to decision, instead of the cells")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
     part, parts = (int(n) for n in asked.part.split("/"))
     with asked.out.open("a") as out:
         for question in () if asked.power else questions()[part::parts]:
-            for cell in results_of(question, asked.ramps):
+            for cell in results_of(question, asked.ramps, asked.run):
                 print(json.dumps(cell.as_json()), file=out, flush=True)
         for one in power(max(20, asked.ramps // 50)) if asked.power else ():
             print(json.dumps(one), file=out, flush=True)

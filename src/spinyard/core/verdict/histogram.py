@@ -49,7 +49,7 @@ class Histogram:
         return self._merged(before, -1)
 
     def cumulative(self) -> tuple[int, ...]:
-        return tuple(accumulate(self.counts))
+        return _cumulated(self.counts)
 
     def bucket_of(self, quantile: float) -> tuple[float, float | None] | None:
         """(lower, upper bound) of where the quantile of what was seen lies; upper None: above all bounds; None: nothing
@@ -68,6 +68,12 @@ class Histogram:
             raise ValueError("histograms with different bounds cannot be added")
         mine = self.counts or (0,) * len(other.counts)
         return Histogram(other.bounds_ms, tuple(map(add if sign > 0 else sub, mine, other.counts)))
+
+
+@lru_cache(maxsize=16)
+def _cumulated(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """A verdict on several quantiles asks for the same ones again and again."""
+    return tuple(accumulate(counts))
 
 
 @lru_cache(maxsize=64)
