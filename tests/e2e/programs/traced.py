@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import sys
 import time
 from socketserver import ThreadingMixIn
@@ -49,6 +50,8 @@ class Quiet(WSGIRequestHandler):
 
 if __name__ == "__main__":
     port = int(os.environ["PORT"])
+    # With an end of its own it sends what it recorded last; uvicorn and gunicorn do the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if sys.argv[1] == "unit":
         make_server("127.0.0.1", port, WsgiTracing(unit), Threads, Quiet).serve_forever()  # type: ignore[arg-type]
     else:
