@@ -10,8 +10,17 @@ from msgspec.structs import replace
 
 from spinyard.core.shift import Sticky
 from spinyard.core.spec import Exec, Grpc, HttpGet, Probe, TcpSocket
-from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Split
-from spinyard.proxy import bootstrap, translate, translate_routes
+from spinyard.core.want import BoundaryRule, BoundaryWant, EndpointState, EndpointWant, RouteWant, Split
+from spinyard.proxy import (
+    bootstrap,
+    translate,
+    translate_boundaries,
+    translate_force,
+    translate_inside,
+    translate_routes,
+)
+from spinyard.proxy.translate_boundaries import Boundary
+from spinyard.proxy.translate_inside import Inside
 from spinyard.proxy.translate_listener import gateway_of, listener
 
 FOLDER = Path(__file__).parent.parent / "golden" / "proxy"
@@ -25,6 +34,42 @@ API = RouteWant(cluster="api", hosts=("shop.example", "*"), path_prefix="/api/",
 def split(**sticky: Any) -> dict[str, Any]:
     shop = replace(SHOP, split=Split(cluster="shop-new", weight=500, probe=HTTP, sticky=Sticky(**sticky)))
     return translate_routes.virtual_host("shop.example", {"shop.example": [shop]})
+
+
+JWKS = '{"keys":[{"kty":"EC","crv":"P-256","x":"AQ","y":"Ag"}]}'
+INSIDE = Inside(8081, Path("/home/run/local.sock"), comparator_socket=Path("/home/run/compare.sock"))
+BOUNDARY = BoundaryWant(
+    cluster="spinout/shop/thumbs/1",
+    parent="shop/web",
+    unit="shop/thumbs",
+    rules=(
+        BoundaryRule(path="/thumbs/*", mirrored=True),
+        BoundaryRule(path="/photos/{id}/thumb", method="GET"),
+        BoundaryRule(path="/upload", method="POST", weighted=False),
+    ),
+    weight=500,
+    mirror=2000,
+    sticky=Sticky(header="x-user"),
+    host="thumbs.shop.boundary.internal",
+    jwks=JWKS,
+)
+
+
+def boundary(**fields: Any) -> Boundary:
+    unit = RouteWant(cluster="shop-thumbs", service="shop/thumbs", timeout_seconds=9, http2=True, probe=HTTP)
+    return Boundary(replace(BOUNDARY, **fields), replace(SHOP, service="shop/web"), unit, has_comparator=True)
+
+
+def boundary_host(**fields: Any) -> dict[str, Any]:
+    found = boundary(**fields)
+    before = {"shop/web": translate_boundaries.routes(found)}
+    return translate_routes.virtual_host("shop.example", {"shop.example": [found.parent]}, before=before)
+
+
+def sdk_host(**fields: Any) -> dict[str, Any]:
+    found = boundary(**fields)
+    first = translate_boundaries.host_routes(found)
+    return translate_routes.virtual_host(found.host, {"*": [API]}, first=first)
 
 
 def endpoint(port: int, **fields: Any) -> EndpointWant:
@@ -54,6 +99,17 @@ def cases() -> dict[str, dict[str, Any]]:
         "virtual_host_split_cookie": split(cookie="side"),
         "virtual_host_split_new_cookie": split(cookie="side", no_key_old=False),
         "virtual_host_split_address": split(client_address=True),
+        "cluster_boundary_old": translate_boundaries.cluster(boundary().alias("old")),
+        "cluster_boundary_new": translate_boundaries.cluster(boundary().alias("new")),
+        "cluster_local": translate_inside.clusters(INSIDE)[translate_inside.LOCAL],
+        "cluster_shadow": translate_inside.clusters(INSIDE)[translate_inside.SHADOW],
+        "virtual_host_boundary": boundary_host(),
+        "virtual_host_boundary_at_0": boundary_host(weight=0, mirror=0, jwks="", sticky=Sticky()),
+        "virtual_host_sdk": sdk_host(),
+        "virtual_host_sdk_at_0": sdk_host(weight=0),
+        "listener_inside": translate_inside.listeners(INSIDE, gateway_of("127.0.0.1:8080"))["inside"],
+        "listener_local": translate_inside.listeners(INSIDE, gateway_of("127.0.0.1:8080"))["local"],
+        "extension_force": translate_force.extension([JWKS]),
         "listener": listener(gateway_of("127.0.0.1:8080")),
         "listener_tls": listener(gateway_of("[::]:8443", "/tls/crt.pem", "/tls/key.pem")),
         "bootstrap": bootstrap.bootstrap(Path("/home/run/xds.sock"), Path("/home/run/envoy-admin.sock")),

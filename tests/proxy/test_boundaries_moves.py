@@ -16,6 +16,7 @@ from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import BoundaryFacts, EndpointFacts, Traffic
 from spinyard.core.shift import Sticky
 from spinyard.core.want import BoundaryRule, EndpointState, EndpointWant, RouteWant, boundary_cluster
+from spinyard.proxy.aliases import LEFT_SECONDS_MIN
 from spinyard_sdk import wire
 from tests.proxy.boundary_world import CLUSTER, HOST, KEY, KEYS, THUMBS, WANT, WEB, BoundaryWorld
 from tests.proxy.world import until
@@ -103,7 +104,8 @@ async def test_promotions_of_both_services_under_load_lose_nothing_and_no_key_ch
 
 async def test_what_is_under_way_through_a_boundary_keeps_its_instance_from_being_idle(world: BoundaryWorld) -> None:
     await world.share(10_000, rules=RULES, sticky=Sticky())
-    long = asyncio.create_task(world.call("/slow?s=1.2", method="POST"))
+    # Longer than what is forgotten as soon as nothing is under way in it.
+    long = asyncio.create_task(world.call(f"/slow?s={LEFT_SECONDS_MIN + 1.6}", method="POST"))
     await asyncio.sleep(0.2)
     await world.start_backend("unit-2")
     await world.provider.ensure(ResourceKey("unit/route"), replace(THUMBS, cluster="default/thumbs/2"))
@@ -113,6 +115,8 @@ async def test_what_is_under_way_through_a_boundary_keeps_its_instance_from_bein
     assert isinstance(facts, EndpointFacts)
     assert facts.active_requests == 1
     assert await world.who("/thumbs/1") == "unit-2"
+    await asyncio.sleep(LEFT_SECONDS_MIN + 0.5)
+    assert not long.done()
     await world.idle("unit/endpoint")
     assert long.done()
     assert (await long)[0] == 200

@@ -23,6 +23,7 @@ MESSAGES = {
     "assignment": "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "virtual": "envoy.config.route.v3.VirtualHost",
     "listener": "envoy.config.listener.v3.Listener",
+    "extension": "envoy.config.core.v3.TypedExtensionConfig",
 }
 
 
