@@ -104,7 +104,7 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class BurnSeries:
-    """Bounded: 36 buckets for each of the four pairs. `pack`: at most 1.2 kB; as JSON at most about 3 kB."""
+    """Bounded: 36 buckets for each of the four pairs. `pack`: at most 1.3 kB; as JSON at most 3.5 kB."""
 
     seen_at: float = 0.0
     """of the last reading; 0: none yet"""

@@ -70,8 +70,8 @@ Place = tuple[int, int, int]
 def log_e_within(
     q: float, limit: Limit, share: float, old: Histogram, new: Histogram, enough: float = math.inf
 ) -> float:
-    """Against "the new side's quantile is above its limit". Stops early with some number below `enough` when it is sure
-    to be below; math.inf: never stops early."""
+    """Against "the new side's quantile is above its limit". `enough`: then it is only right whether it is as much;
+    math.inf: the number is right."""
     return _least(_columns(q, share, True), _places(q, limit, old, new, within=True), old, new, enough)
 
 
@@ -145,9 +145,10 @@ def _least(
         faster, no_slower, hits = place
         logs = [base + faster * old_gap + hits * new_gap for base, old_gap, new_gap in on_faster]
         logs += [base + no_slower * old_gap + hits * new_gap for base, old_gap, new_gap in on_no_slower]
-        if max(logs) + most < enough < math.inf:
-            return max(logs) + most
-        least = min(least, log_sum(tuple(logs)))
+        top = max(logs)
+        if top + most < enough < math.inf:
+            return top + most
+        least = min(least, top if top >= enough else log_sum(tuple(logs)))
         if least < enough < math.inf:
             break
     return least

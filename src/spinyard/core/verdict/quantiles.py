@@ -85,7 +85,7 @@ class LatencyIncrement:
 @dataclass(frozen=True, slots=True)
 class LatencyEvidence:
     """Of the present step, and of its latest stretch. Plain numbers, texts and tuples: goes through JSON as it is, in a
-    size that grows only with the logarithm of the counts (about 1 kB with 46 bounds)."""
+    size that grows only with the logarithm of the counts (1.0 kB with 46 bounds, 3.1 kB with 167)."""
 
     bounds_ms: tuple[float, ...] = ()
     step: int = 0
