@@ -11,7 +11,7 @@ from spinyard.core.holds import scopes_over
 from spinyard.core.observed import Children, LookChildren, Seen
 from spinyard.core.plan import CreateChild, Plan
 from spinyard.core.row import ObjectRow
-from spinyard.core.spec import Kind, ServiceSpec, WarmPoolSpec
+from spinyard.core.spec import HoldSpec, Kind, ServiceSpec, WarmPoolSpec
 from spinyard.ports.store import Commit, CommitResult, Committed
 from spinyard.testing.simulation.stage import Stage
 
@@ -63,6 +63,9 @@ class HoldChecks:
             return
         for commit, result in zip(batch, results, strict=True):
             row = commit.row
+            if isinstance(row.spec, HoldSpec) and commit.plan.finished and isinstance(result, Committed):
+                # What has ended stays so, though a clock that goes back lets its time begin again.
+                self._sim.users.rollouts.holds.pop(row.spec.scope, None)
             made = [change for change in commit.plan.children if isinstance(change, CreateChild)]
             if not made or not isinstance(result, Committed):
                 continue
