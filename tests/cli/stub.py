@@ -24,6 +24,7 @@ KINDS = {
     "warmpools": "WarmPool",
     "claims": "Claim",
     "rollouts": "Rollout",
+    "spinouts": "Spinout",
 }
 
 

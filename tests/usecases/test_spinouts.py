@@ -258,6 +258,16 @@ def test_what_cannot_be_approved_says_why(yard: Yard, asked: Approve, code: str)
     assert error.code == code and error.next_step
 
 
+def test_the_end_is_approved_when_it_is_near_and_not_before(yard: Yard) -> None:
+    applied(yard)
+    ask(yard, start)
+    put(yard, "ramping")
+    assert refused(Conflict, ask, yard, approve, Approve("completed", "x")).code == "phase_not_reached"
+    put(yard, "retiring")
+    ask(yard, approve, Approve("completed", "the module is deleted"))
+    assert spec_of(yard).approvals[-1].phase == "completed"
+
+
 def test_a_phase_that_lies_behind_is_not_approved(yard: Yard) -> None:
     applied(yard)
     ask(yard, start)

@@ -213,6 +213,12 @@ def _approve_phases(
             code="phase_passed",
             next_step=f"What it needs now: `spinyard spinout status {found.row.name} -n {found.row.namespace}`.",
         )
+    if last is S.COMPLETED and FORWARD[here] is not S.RETIRING:
+        raise Conflict(
+            f"{spinout_id(found)} is {found.row.state}: that it is completed can be said when it is retiring.",
+            code="phase_not_reached",
+            next_step=f"What it needs before: `spinyard spinout status {found.row.name} -n {found.row.namespace}`.",
+        )
     way = FORWARD[here + 1 : FORWARD.index(last) + 1] if asked.through else (last,)
     phases = tuple(phase for phase in way if phase in BY_PEOPLE)
     attempt = spec.started if runs(found) else spec.started + 1
