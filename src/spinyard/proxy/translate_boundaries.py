@@ -68,6 +68,10 @@ class Boundary:
         forced = [FORCED_OLD, FORCED_NEW] if self.want.jwks or self.compares else []
         return [self.alias(side) for side in (OLD, NEW, *forced)]
 
+    def needed_aliases(self) -> list[Alias]:
+        """Without which the weight cannot be in force: back to 0 does not wait for anything of the unit."""
+        return [self.alias(side) for side in ((OLD, NEW) if self.want.weight else (OLD,))]
+
 
 def boundary_problem(boundary: Boundary) -> str:
     """Why these two Services cannot be the sides of this boundary, or empty."""
@@ -95,18 +99,29 @@ def host_routes(boundary: Boundary) -> list[Dict]:
     """What the SDK calls under the boundary's own host name: only from inside, and by its own header for the key."""
     new, weight = boundary.alias(NEW).name, boundary.want.weight
     inside = {"match": {"prefix": "/"}, "headers": [_is(MARK, "1")]}
+    shadowed = list(_host_compared(boundary, inside))
     if not weight:
-        return [_local(inside, [])]
+        return [*shadowed, _local(inside, [])]
     sticky = Sticky(header=wire.KEY_HEADER)
     by_key = targets(RouteWant(cluster=LOCAL, split=Split(cluster=new, weight=weight, sticky=sticky)), SPINOUT)[-1]
     unit = only(new, SPINOUT.header, SPINOUT.new, [_is(SPINOUT.header, SPINOUT.new)])
     no_key = {"name": wire.KEY_HEADER, "present_match": True, "invert_match": True}
     return [
+        *shadowed,
         _local(inside, [_is(SPINOUT.header, SPINOUT.old)]),
         *(_routed(boundary.unit, inside, retry, unit) for retry in (UNSAFE, ANY_METHOD)),
         _local(inside, [no_key]),
         *(_routed(boundary.unit, inside, retry, by_key) for retry in (UNSAFE, ANY_METHOD)),
     ]
+
+
+def _host_compared(boundary: Boundary, inside: Dict) -> Iterator[Dict]:
+    """The SDK's parallel run, while copies are wanted: to the unit at any weight, and not counted. All its calls are
+    POST; it and the unit know which of them change nothing."""
+    if boundary.want.mirror and boundary.compares:
+        asked = [{"name": wire.SHADOW_HEADER, "present_match": True}]
+        forced = only(boundary.alias(FORCED_NEW).name, SPINOUT.header, SPINOUT.new, asked)
+        yield _routed(boundary.unit, inside, UNSAFE, forced, [])
 
 
 def _rule_routes(boundary: Boundary, rule: BoundaryRule) -> Iterator[Dict]:
