@@ -87,8 +87,10 @@ def retreat(s: SpinoutSnapshot, why: str, reason: str) -> Plan:
 
 
 def rolling_back(s: SpinoutSnapshot) -> Plan:
-    if not s.status.is_bounded:
+    if not s.status.is_bounded or not (s.status.highest or s.status.was_copied):
         return at_zero(s, "no request ever went to it", proves=False)
+    if s.row.force and s.row.delete_at is not None:
+        return abandon(s, S.ROLLING_BACK, "what cannot be confirmed is not waited for (force)")
     if not s.is_confirmed:
         return still_going(s, f"waiting for the data plane to confirm 0 %{s.plane_words}", SOON_SECONDS)
     status = msgspec.structs.replace(
@@ -100,8 +102,6 @@ def rolling_back(s: SpinoutSnapshot) -> Plan:
     s = s.having(status)
     if not status.highest:
         return at_zero(s, "0 % is confirmed; there was never more")
-    if s.row.force:
-        return at_zero(s, "0 % is confirmed; whether it is so was not waited for (force)")
     traffic = s.traffic
     if isinstance(traffic, Unknown):
         return still_going(s, f"0 % is confirmed; looking whether it is so: {traffic.why}", SOON_SECONDS)

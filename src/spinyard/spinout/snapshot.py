@@ -271,6 +271,7 @@ class SpinoutSnapshot:
             serial=serial,
             weight_serial=serial if weight != status.weight else status.weight_serial,
             highest=max(status.highest, weight),
+            was_copied=status.was_copied or mirror > 0,
             step_begun_at=0.0,
             step_reading=None,
             weight_asked_at=self.now,

@@ -113,6 +113,8 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     weight_serial: int = 0
     highest: int = 0
     """the largest weight of this attempt"""
+    was_copied: bool = False
+    """copies were asked for in this attempt"""
     is_contracted: bool = False
     """that phase was passed once; another attempt need not pass it again"""
     is_bounded: bool = False
