@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from spinyard.api.notifier import CommitNotifier
 from spinyard.clock import SystemClock
 from spinyard.core.ids import ResourceKey
-from spinyard.core.observed import LookJoin
+from spinyard.core.observed import LookGauge, LookJoin, LookShadow
 from spinyard.core.want import Want
 from spinyard.engine.context import Context, EngineSettings
 from spinyard.engine.loop import Engine
@@ -25,9 +25,14 @@ from spinyard.providers.process.client import KeeperClient, starter
 from spinyard.providers.process.provider import ProcessProvider
 from spinyard.proxy.bootstrap import node_cluster
 from spinyard.proxy.provider import ProxyProvider
+from spinyard.proxy.translate_inside import Inside
 from spinyard.proxy.translate_listener import gateway_of
 from spinyard.settings import Settings
+from spinyard.shadow.comparator import Comparator
+from spinyard.telemetry.gauges import PrometheusGauges
 from spinyard.wiring.domains import domains, spin_rules
+from spinyard.wiring.flags import open_flags
+from spinyard.wiring.inside import comparator_of, inside_of
 from spinyard.wiring.joins import JoinReader
 from spinyard.wiring.stores import open_store
 from spinyard.wiring.threads import Threads, make_threads
@@ -47,6 +52,8 @@ class Parts:
     engine: Engine
     watch: LivenessWatch
     traces: Traces
+    inside: Inside
+    comparator: Comparator
     started_at: float
 
 
@@ -66,7 +73,10 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
         failpoint("epoch:after")
         process = ProcessProvider(settings.home, installation=store.installation, scope=scope, clock=clock, epoch=epoch)
         stack.push_async_callback(process.close)
-        traces = open_traces(settings, clock)
+        inside = inside_of(settings)
+        notifier = CommitNotifier()
+        flags = open_flags(store, threads, notifier, clock, f"{inside.address}:{inside.port}")
+        traces = open_traces(settings, clock, flags)
         stack.callback(traces.close)
         proxy = ProxyProvider(
             scope=scope,
@@ -80,6 +90,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
                 settings.trace_share,
             ),
             otlp_socket=settings.otlp_socket,
+            inside=inside,
             clock=clock,
             first_version=epoch << 32,
         )
@@ -88,6 +99,12 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
         await proxy.start()
         failpoint("proxy:started")
         stack.push_async_callback(proxy.stop)
+
+        comparator = comparator_of(inside, store, threads.read, clock)
+        await comparator.start()
+        stack.push_async_callback(comparator.stop)
+        gauges = PrometheusGauges(clock)
+        stack.push_async_callback(gauges.close)
 
         async def run_command(
             key: ResourceKey, command: Sequence[str], timeout_seconds: float, output_bytes: int
@@ -98,7 +115,6 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
         prober = RealProber(clock, run_command)
         engine_box: list[Engine] = []
         watch = LivenessWatch(prober, clock, lambda uid: engine_box[0].hint(uid))
-        notifier = CommitNotifier()
         context = Context(
             store=store,
             providers={
@@ -125,7 +141,7 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
             ),
             watch=EngineWatch(watch),
             traffic=proxy.traffic,
-            readers={LookJoin: JoinReader(traces.store, clock)},
+            readers={LookJoin: JoinReader(traces.store, clock), LookShadow: comparator, LookGauge: gauges},
             failpoint=failpoint,
             committed=notifier.notify,
         )
@@ -134,7 +150,21 @@ async def assembled(settings: Settings) -> AsyncIterator[Parts]:
         failpoint("catch_up:before")
         await threads.write(lambda: store.catch_up(now=clock.now()))
         failpoint("catch_up:after")
-        yield Parts(settings, clock, store, threads, process, proxy, context, engine, watch, traces, clock.now())
+        yield Parts(
+            settings,
+            clock,
+            store,
+            threads,
+            process,
+            proxy,
+            context,
+            engine,
+            watch,
+            traces,
+            inside,
+            comparator,
+            clock.now(),
+        )
 
 
 async def claim_epoch(settings: Settings, clock: Clock) -> int:
