@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import trio
 
 from spinyard_sdk import boundary as sdk
 from spinyard_sdk import exchange, sides, tracing
@@ -222,6 +223,12 @@ def test_nobody_listens_and_the_call_runs_here() -> None:
         assert thumbs.store("a") == "parent"
         assert asyncio.run(thumbs.find("a")) == "parent"
     assert counts().fell_back == {"unreachable": 2}
+
+
+def test_in_another_event_loop_than_asyncios_the_call_runs_here() -> None:
+    tell("thumbs", 9, weight=ALL)
+    assert trio.run(thumbs.find, "a") == "parent"
+    assert counts().fell_back == {"unreachable": 1}
 
 
 @pytest.mark.parametrize(

@@ -291,7 +291,10 @@ def exchange(call: Call, until: float) -> Answer:
 
 
 async def exchange_async(call: Call, until: float) -> Answer:
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise NotSent("not within asyncio") from error
     streams = _STREAMS.get(loop)
     if streams is None:
         streams = _STREAMS.setdefault(loop, Streams())
