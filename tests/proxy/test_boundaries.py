@@ -266,6 +266,8 @@ async def test_rules_that_are_not_below_the_parents_prefix_are_refused_in_words(
     facts = await world.boundary()
     assert "/thumbs/* is not below" in facts.rejected
     assert not facts.acknowledged
+    await world.share(0, sticky=Sticky())
+    assert "is not below" in (await world.boundary()).rejected, "back to 0 is kept all the same"
     await world.share(10_000, rules=(BoundaryRule(path="/api/thumbs/*"),), sticky=Sticky())
     assert (await world.who("/api/thumbs/1"), await world.who("/api/x")) == ("unit", "parent")
     await world.route("parent/route", WEB)

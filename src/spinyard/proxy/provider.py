@@ -20,7 +20,7 @@ from spinyard.core.want import BoundaryWant, EndpointState, EndpointWant, RouteW
 from spinyard.errors import ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.proxy import translate_boundaries, translate_force, translate_listener
+from spinyard.proxy import translate_boundaries, translate_listener
 from spinyard.proxy.changes import Changes
 from spinyard.proxy.doors import Doors
 from spinyard.proxy.facts import check, describe, endpoint_facts
@@ -32,7 +32,7 @@ from spinyard.proxy.translate_listener import Gateway
 from spinyard.proxy.wanted import Wanted
 from spinyard.proxy.wishes import Removal, Told, Wish, clusters_of
 from spinyard.proxy.xds import XdsServer
-from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES
+from spinyard.proxy.xds_stream import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 _log = structlog.get_logger(__name__)
 
@@ -212,23 +212,24 @@ class ProxyProvider:
         return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected, want=want)
 
     def _boundary_facts(self, key: ResourceKey, wish: Wish, want: BoundaryWant) -> BoundaryFacts:
-        """Acknowledged also while a Service is missing: confirmed is then that all goes to the parent."""
+        """Acknowledged also while a Service is missing: confirmed is then that all goes to the parent. That is what
+        a weight of 0 asks for too, whatever speaks against the boundary."""
         known = self._wanted.boundaries
-        rejected, shown = known.problem(want), True
         boundary, parent = known.in_force.get(key), known.parent_key(want)
-        if boundary is not None and parent is not None:
-            table, domains = self._wanted.table, translate_boundaries.domains(boundary)
-            shown = table.is_shown_at(domains)
-            rejected = (
-                table.lost_to(parent)
-                or table.refusal_at(domains)
-                or self._cluster_refusal(alias.name for alias in boundary.aliases())
-                or (self._xds.refusal(EXTENSION, translate_force.FILTER) if want.jwks else "")
-                or self._doors.problem()
-                or (self._doors.inside_problem() if want.host else "")
-            )
-        confirmed = self._is_confirmed(wish) and shown
-        return BoundaryFacts(confirmed and not rejected, rejected, want, known.missing(want))
+        if boundary is None or parent is None:
+            rejected = known.problem(want)
+            confirmed = self._is_confirmed(wish) and (not rejected or not want.weight)
+            return BoundaryFacts(confirmed, rejected, want, known.missing(want))
+        table, domains = self._wanted.table, translate_boundaries.domains(boundary)
+        rejected = (
+            table.lost_to(parent)
+            or table.refusal_at(domains)
+            or self._cluster_refusal(alias.name for alias in boundary.needed_aliases())
+            or self._doors.problem()
+            or (self._doors.inside_problem() if want.host and want.weight else "")
+        )
+        confirmed = self._is_confirmed(wish) and table.is_shown_at(domains)
+        return BoundaryFacts(confirmed and not rejected, rejected, want)
 
     def _cluster_refusal(self, names: Iterable[str]) -> str:
         return next((words for name in names if (words := self._xds.refusal(CLUSTER, name))), "")
@@ -278,7 +279,7 @@ class ProxyProvider:
         elif LISTENER in kinds:
             wishes = self._wanted.wishes.items()
             self._changes.emit(key for key, wish in wishes if not isinstance(wish.want, EndpointWant))
-        elif kinds & {ROUTES, EXTENSION}:
+        elif ROUTES in kinds:
             self._tell_of(self._wanted.unconfirmed_routes)
         for name in {name for kind, name in moved if kind in (CLUSTER, ENDPOINTS)}:
             self._tell_of_cluster(name)

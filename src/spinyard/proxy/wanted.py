@@ -191,8 +191,8 @@ class Wanted:
         boundary = self.boundaries.in_force.get(key)
         if boundary is None:
             return [_ROUTES]
-        names = [(CLUSTER, alias.name) for alias in boundary.aliases()]
-        return [*names, _ROUTES, _LISTENER, *([_INSIDE] if want.host else []), *([_FORCE] if want.jwks else [])]
+        names = [(CLUSTER, alias.name) for alias in boundary.needed_aliases()]
+        return [*names, _ROUTES, _LISTENER, *([_INSIDE] if want.host and want.weight else [])]
 
     def _holds_none(self, want: Told) -> bool:
         return not any(name in self._holds for name in clusters_of(want))

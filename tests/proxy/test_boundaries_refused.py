@@ -1,0 +1,66 @@
+"""Boundaries that Envoy, or the machine, cannot serve as they are wished: told in words, harming nobody else."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from msgspec.structs import replace
+
+from spinyard.core.ids import ResourceKey
+from spinyard.core.observed import BoundaryFacts
+from spinyard.core.shift import Sticky
+from spinyard.core.spec import HttpGet, Probe
+from tests.proxy.boundary_world import KEY, THUMBS, WANT, BoundaryWorld
+from tests.proxy.world import until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[BoundaryWorld]:
+    world = BoundaryWorld()
+    try:
+        yield world
+    finally:
+        await world.stop()
+
+
+async def _rejected(world: BoundaryWorld, text: str) -> None:
+    async def is_so() -> bool:
+        facts = await world.facts(KEY)
+        return isinstance(facts, BoundaryFacts) and text in facts.rejected and not facts.acknowledged
+
+    await until(is_so, f"rejected for {text}")
+
+
+async def test_a_taken_port_for_calls_from_inside_stops_neither_the_gateway_nor_the_way_back(
+    world: BoundaryWorld,
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", world.inside_port))
+        taken.listen()
+        await world.start()
+        await world.provider.ensure(ResourceKey(KEY), replace(WANT, weight=10_000, sticky=Sticky()))
+        await _rejected(world, "in use")
+
+        async def is_shared() -> bool:
+            return await world.who("/thumbs/1") == "unit"
+
+        await until(is_shared, "the unit answers by the gateway")
+        await world.share(0, sticky=Sticky())
+        assert await world.who("/thumbs/1") == "parent"
+    await world.share(10_000, sticky=Sticky())
+    assert await world.who("/thumbs/1", inside=True) == "unit", "it is tried again"
+
+
+async def test_a_unit_that_envoy_refuses_is_told_and_does_not_hold_up_the_way_back(world: BoundaryWorld) -> None:
+    await world.start()
+    await world.share(5000, sticky=Sticky())
+    bad = Probe(http_get=HttpGet(path="/", host="a\nb"))
+    await world.rejected("unit/route", replace(THUMBS, cluster="default/thumbs/2", probe=bad), "does not match regex")
+    await _rejected(world, "does not match regex")
+    await world.share(0, sticky=Sticky())
+    assert {await world.who("/thumbs/1") for _ in range(20)} == {"parent"}
+    assert (await world.boundary()).rejected == ""
