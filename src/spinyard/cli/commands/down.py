@@ -37,7 +37,7 @@ Json = dict[str, Any]
 
 SERVER_GRACE_SECONDS = 20.0
 ENVOY_GRACE_SECONDS = 10.0
-OWNERS = ("Claim", "Service", "Job", "WarmPool", "Template")
+OWNERS = ("Spinout", "Claim", "Service", "Job", "WarmPool", "Template")
 """in the order in which they are asked to go: a pool goes when its claims do"""
 
 
