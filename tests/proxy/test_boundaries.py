@@ -161,7 +161,7 @@ async def test_another_weight_is_one_write_of_the_routes(world: BoundaryWorld) -
     await world.share(100)
     before = await world.counters("config_reload$|^cluster_manager.cluster_(added|modified|removed)$")
     for weight in (0, 5000, 10_000, 0):
-        assert await world.share(weight) < 0.5
+        await world.share(weight)
     after = await world.counters("config_reload$|^cluster_manager.cluster_(added|modified|removed)$")
     moved = {name: after[name] - count for name, count in before.items() if after[name] != count}
     # Two listeners have the same routes, by one subscription.

@@ -126,7 +126,7 @@ async def test_an_instance_is_healthy_only_when_it_can_be_reached_through_the_bo
 ) -> None:
     await world.share(10_000, rules=RULES, sticky=Sticky())
     await world.removed("unit/endpoint")
-    for number in range(6):
+    for number in range(4):
         name = f"unit-{number}"
         port = await world.start_backend(name, "unready")
         await world.provider.ensure(
