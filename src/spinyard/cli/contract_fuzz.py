@@ -39,9 +39,6 @@ CHECKS: list[Any] = [
 ROUNDS_MAX = 20
 EXAMPLES = (3, 10, 25)
 """in the first rounds, the last for all that follow: every operation is asked something before one is asked much"""
-REQUEST_SECONDS_MAX = 10.0
-REQUEST_SHARE = 0.1
-"""of all the time, for one request that hangs: others are to be asked too"""
 UNANSWERED_MAX = 2
 ANSWER_SHOWN_MAX = 400
 SAFE = ("get", "head", "options", "trace")
@@ -52,6 +49,7 @@ class Task:
     document: dict[str, Any]
     url: str
     seconds: float
+    request_seconds: float
     requests_max: int
     seed: int
     headers: dict[str, str]
@@ -76,7 +74,6 @@ class Fuzzer:
         self._task, self._out = task, out
         self._clock = SystemClock()
         self._end = self._clock.monotonic() + task.seconds
-        self._request_seconds = min(REQUEST_SECONDS_MAX, task.seconds * REQUEST_SHARE)
         self._sent = 0
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the environment would take the requests elsewhere
@@ -166,13 +163,13 @@ class Fuzzer:
                 base_url=self._task.url,
                 session=self._session,
                 headers=dict(self._task.headers),
-                timeout=max(0.1, min(self._request_seconds, left)),
+                timeout=max(0.1, min(self._task.request_seconds, left)),
                 allow_redirects=False,
             )
         except (requests.Timeout, requests.ConnectionError) as error:
             is_late = isinstance(error, requests.Timeout)
-            if left > self._request_seconds or not is_late:
-                late = f"no answer within {self._request_seconds:.1f} s"
+            if left > self._task.request_seconds or not is_late:
+                late = f"no answer within {self._task.request_seconds:.1f} s"
                 message = late if is_late else "the connection ended without an answer"
                 asked.unanswered += 1
                 self._broken(operation.label, case, "NoAnswer", message, None)

@@ -34,6 +34,7 @@ CONNECT_SECONDS = 5.0
 class Asking:
     url: str
     seconds: float
+    request_seconds: float
     requests_max: int
     seed: int
     headers: Mapping[str, str]
@@ -109,6 +110,7 @@ def verify(document: Mapping[str, Any], asking: Asking) -> Verification:
         "document": document,
         "url": asking.url.rstrip("/"),
         "seconds": asking.seconds,
+        "request_seconds": asking.request_seconds,
         "requests_max": asking.requests_max,
         "seed": asking.seed,
         "headers": dict(asking.headers),

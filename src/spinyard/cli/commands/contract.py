@@ -56,6 +56,9 @@ def contract(
         str, Parameter(name="--contract", help="With verify: the contract; any SOURCE will do.")
     ] = "",
     seconds: Annotated[float, Parameter(name="--seconds", help="With verify: how long to ask.")] = 30.0,
+    request_seconds: Annotated[
+        float, Parameter(name="--request-seconds", help="With verify: how long an answer may take.")
+    ] = 5.0,
     requests: Annotated[int, Parameter(name="--requests", help="With verify: how many requests at most.")] = 2000,
     seed: Annotated[int, Parameter(name="--seed", help="With verify: the same seed asks the same questions.")] = 0,
     param: Annotated[
@@ -86,14 +89,19 @@ def contract(
             (url,) = _expect(sources, 1, "contract verify URL --contract FILE")
             if not contract_file:
                 raise Usage("which contract?", next_step=f"spinyard contract verify {url} --contract FILE")
-            if not 0 < seconds <= SECONDS_MAX or not 0 < requests <= REQUESTS_MAX:
-                raise Usage(f"--seconds is up to {SECONDS_MAX:.0f}, --requests up to {REQUESTS_MAX}")
+            if (
+                not 0 < min(seconds, request_seconds) <= max(seconds, request_seconds) <= SECONDS_MAX
+                or not 0 < requests <= REQUESTS_MAX
+            ):
+                raise Usage(
+                    f"--seconds and --request-seconds are up to {SECONDS_MAX:.0f}, --requests up to {REQUESTS_MAX}"
+                )
             from spinyard.cli.contract_verify import Asking
 
             return _verify(
                 contract_file,
                 route,
-                Asking(url, seconds, requests, seed, _pairs(header, ":"), _pairs(param, "="), safe),
+                Asking(url, seconds, request_seconds, requests, seed, _pairs(header, ":"), _pairs(param, "="), safe),
                 common,
                 allow_remote=allow_remote,
             )
