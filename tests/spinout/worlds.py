@@ -16,7 +16,7 @@ from spinyard.core.observed import (
     Answer,
     BoundaryFacts,
     ClusterTraffic,
-    GaugeSample,
+    EndpointFacts,
     Held,
     Look,
     LookGauge,
@@ -34,7 +34,7 @@ from spinyard.core.observed import (
     Traffic,
     Unknown,
 )
-from spinyard.core.plan import Plan, Resource
+from spinyard.core.plan import Plan
 from spinyard.core.row import ObjectRow
 from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.spec import Kind, Route, ServiceSpec
@@ -81,6 +81,7 @@ class Side:
     gone: bool = False
     asked: float = 0.0
     failed: float = 0.0
+    took: dict[float, float] = field(default_factory=dict)
 
     def peer(self) -> Peer | None:
         if self.gone:
@@ -91,11 +92,16 @@ class Side:
     def answers(self, requests: float) -> None:
         self.asked += requests
         self.failed += requests * self.fails
+        self.took[self.seconds] = self.took.get(self.seconds, 0.0) + requests
 
-    def counted(self, slow_from: dict[float, float]) -> ClusterTraffic:
+    def counted(self) -> ClusterTraffic:
         requests = int(self.asked)
-        below = tuple((bound, requests if bound >= self.seconds else 0) for bound in BUCKETS)
+        below = tuple((bound, int(sum(n for took, n in self.took.items() if took <= bound))) for bound in BUCKETS)
         return ClusterTraffic(requests, min(requests, int(self.failed)), 0, below)
+
+    def forget(self) -> None:
+        self.asked = self.failed = 0.0
+        self.took = {}
 
 
 @dataclass
@@ -124,6 +130,11 @@ class Yard:
         self.held: Held | None = None
         self.missing: tuple[str, ...] = ()
         self.compared = 0.0
+        self.endpoints: tuple[bool, ...] = ()
+        """of an external Service: which of them are healthy; empty: nobody can tell"""
+        self.counters_from = 0.0
+        """since when the counters stand still because nobody reads them any more"""
+        self.last: Traffic | None = None
         self.plans: list[Plan] = []
         self.records: list[Record] = []
         self.weights: list[int] = [0]
@@ -176,7 +187,11 @@ class Yard:
     def restart_plane(self) -> None:
         self.epoch = str(int(self.epoch) + 1)
         for side in (self.parent, self.unit):
-            side.asked = side.failed = 0.0
+            side.forget()
+
+    def slow_from_now(self) -> None:
+        """What it takes from now on is what counts."""
+        self.step()
 
     def lose_boundary(self) -> None:
         self.asked.clear()
@@ -200,7 +215,10 @@ class Yard:
             return Unknown("the data plane does not answer")
         known = {"old": self.parent, "new": self.unit}
         found = {name: known[name.rsplit("~", 1)[1]] for name in look.clusters}
-        return Traffic(self.epoch, self.now, {n: side.counted({}) for n, side in found.items() if side.asked >= 1})
+        if self.counters_from:
+            return self.last or Unknown("none yet")
+        self.last = Traffic(self.epoch, self.now, {n: side.counted() for n, side in found.items() if side.asked >= 1})
+        return self.last
 
     def answer(self, look: Look) -> Answer:
         if self.look_away(look):
@@ -212,6 +230,10 @@ class Yard:
                 return self.held
             case LookHold():
                 return None
+            case LookResource(key=key) if "/endpoint/" in key:
+                nth = 0 if "10.0.0.1" in key else 1
+                known = bool(self.endpoints)
+                return Present(EndpointFacts(True, self.endpoints[nth])) if known else Unknown("not asked yet")
             case LookResource(key=key):
                 return self.observe(key)
             case LookTraffic():
@@ -286,10 +308,3 @@ class Yard:
         while self.now < end and not self.finished:
             self.step()
         return self
-
-    def resource(self) -> Resource | None:
-        return next(iter(self.row.resources), None)
-
-
-def gauge(value: float, at: float) -> GaugeSample:
-    return GaugeSample(value, at)
