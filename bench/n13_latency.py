@@ -249,7 +249,7 @@ def main() -> None:
         for question in () if asked.power else questions()[part::parts]:
             for cell in results_of(question, asked.ramps, asked.run):
                 print(json.dumps(cell.as_json()), file=out, flush=True)
-        for one in power(max(20, asked.ramps // 50)) if asked.power else ():
+        for one in power(max(20, asked.ramps // 25)) if asked.power else ():
             print(json.dumps(one), file=out, flush=True)
 
 

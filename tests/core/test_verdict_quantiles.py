@@ -272,6 +272,13 @@ def test_a_share_that_is_none_is_an_error(share: float) -> None:
     assert only(fed((NONE, NONE), share=share)).verdict is Verdict.ERROR
 
 
+def test_another_share_begins_a_new_step_though_the_number_is_the_same() -> None:
+    """The bets are tied to the share: they may not change while they run."""
+    before = fed((drawn(Random(1), 90), drawn(Random(2), 10)), share=0.1)
+    after = fed((drawn(Random(3), 50), drawn(Random(4), 50)), share=0.5, evidence=before)
+    assert (after.share, after.steps, sum(after.new)) == (0.5, 2, 50)
+
+
 def test_other_bounds_than_before_begin_a_new_step() -> None:
     before = fed((drawn(Random(1), 100), drawn(Random(2), 100)))
     after = fed((histogram([50.0] * 9, COARSE), histogram([50.0] * 9, COARSE)), evidence=before)
