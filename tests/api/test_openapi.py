@@ -38,6 +38,7 @@ async def test_the_description_names_each_route_and_its_problems(world: World) -
     assert "Problem" in described["components"]["schemas"]
 
 
+@pytest.mark.timeout(180)
 async def test_generated_requests_get_no_server_error_and_no_undocumented_answer(world: World) -> None:
     for plural, body in BODIES.items():
         assert (await world.call("PUT", f"/v1/namespaces/default/{plural}/web", body)).status == 201
