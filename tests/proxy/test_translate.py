@@ -51,6 +51,12 @@ def test_endpoints_encoded_one_by_one_are_the_same_bytes() -> None:
     assert encoded.assignment("none", []) == proto.encode(MESSAGES["assignment"], translate.assignment("none", []))
 
 
+@pytest.mark.parametrize("name", [name for name in golden.cases() if name.startswith("virtual_host")])
+def test_routes_encoded_in_parts_are_read_as_the_whole(name: str) -> None:
+    case, message = golden.cases()[name], MESSAGES["virtual"]
+    assert proto.decode(message, encoded.virtual_host(case)) == proto.decode(message, proto.encode(message, case))
+
+
 def test_the_bytes_are_the_same_in_another_process() -> None:
     """Else a restart of the control plane would change the listener, and Envoy would drain its connections."""
     script = (

@@ -12,7 +12,7 @@ from typing import Any
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.want import RouteWant
-from spinyard.proxy import proto, translate_boundaries, translate_force, translate_inside, translate_tracing
+from spinyard.proxy import encoded, proto, translate_boundaries, translate_force, translate_inside, translate_tracing
 from spinyard.proxy.translate_boundaries import Boundary
 from spinyard.proxy.translate_listener import ROUTES
 from spinyard.proxy.translate_routes import ANY_HOST, domains_of, fallbacks, prefix_of, virtual_host
@@ -172,5 +172,5 @@ class RouteTable:
             if boundary.parent.service in services:
                 before.setdefault(boundary.parent.service, []).extend(translate_boundaries.routes(boundary))
         first = [found for boundary in of_host for found in translate_boundaries.host_routes(boundary)]
-        host = proto.encode("envoy.config.route.v3.VirtualHost", virtual_host(domain, routes, first, before))
+        host = encoded.virtual_host(virtual_host(domain, routes, first, before))
         self._encoded[domain] = proto.field(_VIRTUAL_HOSTS_FIELD, host)
