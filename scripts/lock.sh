@@ -23,8 +23,8 @@ compile() { # output, then what to lock
         --no-emit-index-url --no-annotate --no-emit-package spinyard-sdk "${left_out[@]/#/--no-emit-package=}" \
         --custom-compile-command 'make lock' \
         ${UPGRADE:+--upgrade} --output-file "$out" "$@" >/dev/null
-    # The same environment on every line says nothing: bootstrap checks it once. Other markers stay.
-    sed -i -E "s/ ; python_full_version < '3\\.15' and implementation_name == 'cpython' and \\(\\(platform_machine == 'aarch64' and sys_platform == 'linux'\\) or \\(platform_machine == 'x86_64' and sys_platform == 'linux'\\)\\) / /" "$out"
+    # The same environment on every line says nothing: bootstrap checks it once (CPython is not PyPy). Other markers stay.
+    sed -i -E "s/ ; python_full_version < '3\\.15' and implementation_name == 'cpython' and \\(\\(platform_machine == 'aarch64'( and platform_python_implementation != 'PyPy')? and sys_platform == 'linux'\\) or \\(platform_machine == 'x86_64'( and platform_python_implementation != 'PyPy')? and sys_platform == 'linux'\\)\\) / /" "$out"
     echo "$out: $(grep -c '==' "$out") packages"
 }
 
