@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
 
 from spinyard.api import rates
 from spinyard.api.deps import ApiLimits
@@ -14,9 +17,11 @@ from spinyard.core.figures import Gate, SideFigures
 from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.core.plan import Plan
 from spinyard.core.spec import Kind
+from spinyard.core.spinout import SpinoutSpec
 from spinyard.core.verdict import Counts, Evidence, Increment, fold
 from spinyard.ports.store import Commit
 from spinyard.spinout.status import Passed, SpinoutStatus
+from spinyard.usecases.forced_side import new_key, public_keys
 from tests.api.conftest import World, running
 
 pytestmark = pytest.mark.anyio
@@ -131,6 +136,38 @@ async def test_a_body_that_makes_no_sense_is_told_at_its_field(world: World, ver
     await applied(world)
     answer = await world.call("POST", f"{ONE}/{verb}", body)
     assert answer.status == 422 and answer.json["errors"]
+
+
+async def test_a_tester_gets_a_token_for_a_while_and_it_is_recorded_without_its_value(
+    tmp_path: Path, limits: ApiLimits
+) -> None:
+    private = new_key()
+    async with running(tmp_path, limits, side_key=lambda: private) as world:
+        await applied(world)
+        asked = {"side": "unit", "forSeconds": 600}
+        refused = await world.call("POST", f"{ONE}/token", asked)
+        assert (refused.status, refused.json["code"]) == (409, "not_started")
+        await world.call("POST", f"{ONE}/start")
+        found = (await world.call("POST", f"{ONE}/token", asked, x_spinyard_actor="ann")).json
+        assert (found["header"], found["side"]) == ("x-spinyard-force", "unit")
+        keys = KeySet.import_key_set(json.loads(public_keys(private)))
+        claims = jwt.decode(found["token"], keys).claims
+        assert (claims["aud"], claims["side"], claims["exp"] - claims["iat"]) == (
+            "spinout:default/thumbnails", "unit", 600
+        )  # fmt: skip
+        stored = world.store.read(lambda tx: tx.select(Kind.SPINOUT), now=0.0)[0].row.spec
+        assert isinstance(stored, SpinoutSpec) and stored.jwks == public_keys(private)
+        history = await world.call("GET", f"{ONE}/history")
+        assert history.json["items"][-1]["body"]["verb"] == "token"
+        assert found["token"] not in history.text
+        assert (await world.call("POST", f"{ONE}/token", asked | {"forSeconds": 1e6})).status == 422
+
+
+async def test_a_server_without_a_key_makes_no_token(world: World) -> None:
+    await applied(world)
+    await world.call("POST", f"{ONE}/start")
+    answer = await world.call("POST", f"{ONE}/token", {"side": "unit"})
+    assert (answer.status, answer.json["code"]) == (503, "no_side_key")
 
 
 async def test_the_parent_keeps_its_instances_over_http_too(world: World) -> None:

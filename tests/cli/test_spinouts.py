@@ -280,6 +280,18 @@ def test_a_word_that_means_nothing_is_refused_and_nothing_is_sent(run: Run, stub
     assert stub.sent("POST") == []
 
 
+def test_a_token_stands_alone_on_stdout(run: Run, stub: Stub) -> None:
+    made = {"kind": "SideToken", "token": "aaa.bbb.ccc", "header": "x-spinyard-force", "side": "unit",
+            "expiresAt": "2026-01-01T00:10:00.000Z"}  # fmt: skip
+    stub.answers[("POST", f"{ONE}/token")] = (200, made)
+    found = run("spinout", "token", "thumbnails", "--side", "unit", "--for", "10m")
+    assert (found.code, found.out) == (0, "aaa.bbb.ccc\n")
+    assert "x-spinyard-force" in found.err
+    assert stub.sent("POST")[0][3] == {"side": "unit", "forSeconds": 600.0}
+    assert json.loads(run("spinout", "token", "thumbnails", "--side", "unit", "-o", "json").out) == made
+    assert run("spinout", "token", "thumbnails").code == 2
+
+
 def test_evidence_may_be_the_text_of_a_file(run: Run, stub: Stub, tmp_path: Path) -> None:
     stub.answers[("POST", f"{ONE}/start")] = (200, spinout())
     minutes = tmp_path / "minutes.md"

@@ -134,5 +134,7 @@ class ApiDeps:
     preflight: tuple[Preflight, ...] = ()
     traffic: TrafficReader = field(default_factory=NoTraffic)
     traces: TraceReader = field(default_factory=NoTraces)
+    side_key: Callable[[], str] = str
+    """the private key of the tokens that let a tester choose a side of a spinout; empty: none are made"""
     hosts: frozenset[str] = frozenset()
     limits: ApiLimits = field(default_factory=ApiLimits)

@@ -15,6 +15,7 @@ from spinyard.manifest.rollout_render import weight_percent
 from spinyard.spinout.status import SpinoutStatus, decode_spinout_status
 from spinyard.usecases.spinout_history import Verification
 from spinyard.usecases.spinout_plan import SpinoutForecast
+from spinyard.usecases.spinout_token import SideToken
 
 Json = dict[str, Any]
 
@@ -129,6 +130,16 @@ def verification_json(found: Verification) -> Json:
         "head": found.head,
         "brokenAt": broken.seq if broken is not None else None,
         "why": broken.why if broken is not None else "",
+    }
+
+
+def token_json(made: SideToken) -> Json:
+    return {
+        "kind": "SideToken",
+        "token": made.token,
+        "header": made.header,
+        "side": made.side,
+        "expiresAt": time_text(made.expires_at),
     }
 
 

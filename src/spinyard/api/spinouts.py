@@ -16,12 +16,14 @@ from spinyard.api.documented import AbortBody, answers
 from spinyard.api.objects import Name, answer_changed, done_with
 from spinyard.api.rates import per_second
 from spinyard.api.render import respond_json
-from spinyard.api.render_spinout import history_json, spinout_plan_json, verification_json
+from spinyard.api.render_spinout import history_json, spinout_plan_json, token_json, verification_json
 from spinyard.core.ids import Uid
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.usecases.change import Caller
+from spinyard.usecases.forced_side import SECONDS_DEFAULT, SECONDS_MAX
 from spinyard.usecases.spinout_history import history, verify
 from spinyard.usecases.spinout_plan import forecast_spinout, plan_spinout
+from spinyard.usecases.spinout_token import hand_out, make_token
 from spinyard.usecases.spinout_verbs import (
     EVIDENCE_CHARACTERS_MAX,
     Approve,
@@ -68,6 +70,14 @@ class SpinoutPromoteBody(BaseModel):
     evidence: Evidence = ""
 
 
+class TokenBody(BaseModel):
+    """`side`: parent or unit."""
+
+    model_config = ConfigDict(extra="forbid")
+    side: Literal["parent", "unit"]
+    forSeconds: float = Field(default=SECONDS_DEFAULT, ge=1, le=SECONDS_MAX)
+
+
 def add_spinout_routes(router: APIRouter, calls: Calls) -> None:
     routes = SpinoutRoutes(calls)
     changed = answers(404, 409, 412)
@@ -78,6 +88,7 @@ def add_spinout_routes(router: APIRouter, calls: Calls) -> None:
         ("resume", routes.resume),
         ("abort", routes.abort),
         ("promote", routes.promote),
+        ("token", routes.token),
     ):
         router.post(f"{ONE}/{verb}", responses=changed, operation_id=f"{verb}Spinout", tags=["spinouts"])(endpoint)
     for read, reader in (("plan", routes.plan), ("history", routes.history), ("verify", routes.verify)):
@@ -124,6 +135,16 @@ class SpinoutRoutes:
                 tx, namespace, name, caller, to=asked.to, full=asked.full, evidence=asked.evidence
             ),
         )
+
+    async def token(self, request: Request, namespace: Name, name: Name, body: TokenBody) -> Response:
+        """By which a tester chooses a side for a while; nowhere stored, so asking again gives another one."""
+        deps = self._calls.deps
+        key = await deps.run_read(deps.side_key)
+        made = make_token(body.side, namespace, name, private_key=key, now=deps.clock.now(), seconds=body.forSeconds)
+        await self._calls.change(
+            request, lambda tx, caller: done_with(hand_out(tx, namespace, name, caller, made, key))
+        )
+        return respond_json(token_json(made))
 
     async def plan(self, namespace: Name, name: Name) -> Response:
         """What it would go through, what that needs, and what is refused."""

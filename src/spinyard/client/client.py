@@ -182,6 +182,11 @@ class Client:
         """`verb`: start, approve, hold, resume, abort or promote. Answers with the Spinout."""
         return self._json("POST", _path("Spinout", namespace, name) + f"/{verb}", body=dict(body), key=key)
 
+    def spinout_token(self, namespace: str, name: str, side: str, seconds: float, *, key: str = "") -> Json:
+        """A SideToken: `token`, and the `header` it is sent in."""
+        body = {"side": side, "forSeconds": seconds}
+        return self._json("POST", _path("Spinout", namespace, name) + "/token", body=body, key=key)
+
     def spinout_plan(self, namespace: str, name: str) -> Json:
         """What it would go through, what each step needs, and what is refused."""
         return self._json("GET", _path("Spinout", namespace, name) + "/plan")

@@ -17,6 +17,7 @@ from spinyard.providers.process.preflight import preflight
 from spinyard.providers.process.provider import CommandResult
 from spinyard.usecases.declared import Declared
 from spinyard.wiring.assemble import Parts
+from spinyard.wiring.side_key import SideKey
 from spinyard.wiring.token import Token
 
 T = TypeVar("T")
@@ -98,6 +99,7 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
         preflight=(lambda declared: preflight_of(parts, declared),),
         traffic=parts.context.traffic,
         traces=parts.traces.store,
+        side_key=SideKey(settings.home / "spinout-key.json"),
         hosts=frozenset({settings.api.rpartition(":")[0]}),
         limits=ApiLimits(body_bytes_max=settings.body_bytes_max, page_max=settings.page_max),
     )

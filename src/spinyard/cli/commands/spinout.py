@@ -20,7 +20,7 @@ from spinyard.clock import SystemClock
 
 Json = dict[str, Any]
 Verb = Literal[
-    "plan", "start", "status", "approve", "hold", "resume", "abort", "promote", "history", "verify", "explain"
+    "plan", "start", "status", "approve", "hold", "resume", "abort", "promote", "token", "history", "verify", "explain"
 ]
 Decision = Literal["go", "no-go", "postpone"]
 
@@ -33,6 +33,7 @@ _TAKES: Mapping[str, frozenset[str]] = {
     "resume": frozenset({"--why"}),
     "abort": frozenset({"--why"}),
     "promote": frozenset({"--to", "--full", "--evidence"}),
+    "token": frozenset({"--side", "--for"}),
 }
 _DONE = {
     "start": "is started",
@@ -49,7 +50,8 @@ def spinout(
             name="VERB",
             help="plan: what it goes through, and what that needs. start: an attempt begins. status: the picture, once"
             " or with -w. approve: a phase people judge, or a gate that may fail. hold, resume: stop rising; go on."
-            " abort: back to 0 % at once. promote: past the present step. history, verify: what was recorded, and"
+            " abort: back to 0 % at once. promote: past the present step. token: to choose a side as a tester."
+            " history, verify: what was recorded, and"
             " whether it is whole. explain: the numbers behind it.",
         ),
     ],
@@ -74,6 +76,10 @@ def spinout(
     why: Annotated[str, Parameter(name="--why", help="With hold, resume, abort: the reason, kept with it.")] = "",
     to: Annotated[float | None, Parameter(name="--to", help="With promote: past the steps below this weight.")] = None,
     full: Annotated[bool, Parameter(name="--full", help="With promote: past all steps.")] = False,
+    side: Annotated[
+        Literal["parent", "unit"] | None, Parameter(name="--side", help="With token: who answers who sends it.")
+    ] = None,
+    for_: Annotated[str, Parameter(name="--for", help="With token: how long it is good (15m).")] = "",
     watch: Annotated[bool, Parameter(name=["--watch", "-w"], help="With status: until it stops.")] = False,
     common: Common = COMMON,
     scope: Scope = SCOPE,
@@ -81,7 +87,8 @@ def spinout(
     """Carry a responsibility out of a service: plan, start and watch it, say your word, read its history."""
     given = {
         "PHASE": phase, "--evidence": evidence, "--through": through, "--decision": decision, "--waive": waive,
-        "--expires": expires, "--why": why, "--to": to, "--full": full, "-w": watch,
+        "--expires": expires, "--why": why, "--to": to, "--full": full, "--side": side, "--for": for_,
+        "-w": watch,
     }  # fmt: skip
     for option, value in given.items():
         if value not in ("", None, False) and option not in _TAKES.get(verb, ()):
@@ -93,6 +100,7 @@ def spinout(
         "history": lambda: _history(common.client(), scope.namespace, bare, common),
         "verify": lambda: _verify(common.client(), scope.namespace, bare, common),
         "explain": lambda: _explain(bare, common, scope),
+        "token": lambda: _token(common.client(), scope.namespace, bare, side, for_, common),
     }
     if verb in readers:
         return readers[verb]()
@@ -234,6 +242,22 @@ def _verify(client: Client, namespace: str, name: str, common: Common) -> int:
     else:
         print_verification(found)
     return Exit.OK if found["whole"] else Exit.FAILED
+
+
+def _token(client: Client, namespace: str, name: str, side: str | None, lasting: str, common: Common) -> int:
+    """Alone on stdout, so that it can be put into a variable."""
+    if side is None:
+        raise Usage(
+            "which side? give --side unit, or --side parent", next_step=f"spinyard spinout token {name} --side unit"
+        )
+    key = f"cli-{SystemClock().new_uid()}"
+    made = client.spinout_token(namespace, name, side, seconds_of(lasting or "15m"), key=key)
+    if common.is_data:
+        print_data(made, common.output)
+    else:
+        print(made["token"])
+        print(f"send it as {made['header']}; good until {made['expiresAt']}", file=sys.stderr)
+    return Exit.OK
 
 
 def _explain(name: str, common: Common, scope: Scope) -> int:
