@@ -154,6 +154,24 @@ async def test_what_is_too_much_is_not_compared_and_counted() -> None:
         await one.until(lambda found: found.compared + found.skipped == WAITING_MAX + 40)
 
 
+async def test_the_parent_never_has_more_than_one_request_for_it() -> None:
+    under_way, most = 0, 0
+
+    async def parent(request: web.Request) -> web.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.005)
+        under_way -= 1
+        return web.Response(text="x")
+
+    async with yard(parent, says(1)) as one:
+        for _ in range(8):
+            await one.copy()
+        await one.until(lambda found: found.compared + found.skipped == 8)
+        assert most == 1
+
+
 async def test_a_later_attempt_begins_anew() -> None:
     async with yard(says(1), says(2)) as one:
         for _ in range(6):

@@ -3,7 +3,8 @@
 Envoy throws the answer to a copy away and cannot hand us the one that the user got, so the parent is asked once more:
 that is the price, and `share` bounds it. Both sides are asked through the listener for calls from inside, which sends
 what carries the shadow's header to clusters of its own: what is compared is counted nowhere as traffic of a side.
-Nothing here can slow a user's request; what is too much is not compared, and counted. Findings live in memory: after a
+One read is compared at a time, with a rest after it, so that the parent never has more than one request for it; what is
+too much is not compared, and counted. Findings live in memory: after a
 restart the comparison begins anew.
 """
 
@@ -31,9 +32,10 @@ from spinyard_sdk import wire
 _log = structlog.get_logger(__name__)
 
 LONGEST_BYTES_MAX = 16 << 20
-AT_ONCE_MAX = 4
-WAITING_MAX = 64
+WAITING_MAX = 16
 ASK_SECONDS_MAX = 10.0
+REST = 1.0
+"""after each comparison nothing is asked for so many times as long as it took: a parent that is slow is asked less"""
 BOUNDARIES_MAX = 100
 TWICE_UNTIL = 30
 """so many reads are answered twice by the parent at first; then one in TWICE_EVERY"""
@@ -73,7 +75,7 @@ class Comparator:
         self._socket, self._inside, self._clock, self._rules = socket, inside, clock, rules
         self._findings: dict[str, Findings] = {}
         self._queue: asyncio.Queue[_Copy] = asyncio.Queue(WAITING_MAX)
-        self._workers: list[asyncio.Task[None]] = []
+        self._worker: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
         self._client: aiohttp.ClientSession | None = None
         self._turn = 0
@@ -91,12 +93,12 @@ class Comparator:
         os.chmod(self._socket, 0o600)
         timeout = aiohttp.ClientTimeout(total=ASK_SECONDS_MAX)
         self._client = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
-        self._workers = [asyncio.create_task(self._work(), name=f"shadow-{n}") for n in range(AT_ONCE_MAX)]
+        self._worker = asyncio.create_task(self._work(), name="shadow")
 
     async def stop(self) -> None:
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
         if self._runner is not None:
@@ -144,12 +146,14 @@ class Comparator:
     async def _work(self) -> None:
         while True:
             copy = await self._queue.get()
+            began = self._clock.monotonic()
             try:
                 await self._compare(copy)
             except Exception as error:  # noqa: BLE001  one strange answer must not end the comparing
                 _log.warning("copy_not_compared", boundary=copy.boundary, error=repr(error))
                 if (findings := self._findings.get(copy.boundary)) is not None:
                     findings.skipped += 1
+            await self._clock.sleep(REST * (self._clock.monotonic() - began))
 
     async def _compare(self, copy: _Copy) -> None:
         findings, rules = self._findings.get(copy.boundary), await self._rules(copy.boundary)
@@ -160,17 +164,14 @@ class Comparator:
             return
         self._turn += 1
         is_twice = findings.noise_reads < TWICE_UNTIL or self._turn % TWICE_EVERY == 0
-        asked = [self._ask(copy, wire.PARENT), self._ask(copy, wire.UNIT)]
-        if is_twice:
-            asked.append(self._ask(copy, wire.PARENT))
-        old, new, *again = await asyncio.gather(*asked)
+        old, new = await asyncio.gather(self._ask(copy, wire.PARENT), self._ask(copy, wire.UNIT))
         if old is None or old.status >= 500:
             findings.skipped += 1  # nothing to compare with
             return
         expected = fields_of(old, rules)
-        for other in again:
-            if other is not None and other.status < 500:
-                findings.note_noise(differing(expected, fields_of(other, rules)))
+        again = await self._ask(copy, wire.PARENT) if is_twice else None
+        if again is not None and again.status < 500:
+            findings.note_noise(differing(expected, fields_of(again, rules)))
         if new is None:
             findings.note(("no answer",), None, is_error=True)
             return
