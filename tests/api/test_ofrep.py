@@ -254,6 +254,21 @@ async def test_phases_without_a_split_say_so(
     assert (body["value"], body["reason"]) == expected
 
 
+async def test_a_spinout_that_only_newer_code_can_read_takes_no_other_flag_away(flags: Flags) -> None:
+    flags.make("a")
+    await flags.move("ramping", 5_000)
+    flags.make("newer")
+    now = SystemClock().now()
+    (row,) = flags.store.claim(holder="newer", now=now, lease_seconds=5.0, limit=10)
+    assert row.name == "newer"
+    plan = Plan(state="ramping", status=b'{"weight":{"percent":50}}', why="t", reason="Test", wake_at=None)
+    flags.store.commit([Commit(row, plan, release=True)], now=now)
+    await flags.app.board.refresh()
+    assert set(flags.app.board.flags) == {"a"}
+    assert (await flags.post("/a", {"context": {"targetingKey": "x"}}))[0] == 200
+    assert (await flags.post("/newer", {"context": {"targetingKey": "x"}}))[0] == 404
+
+
 # -- all flags, and their changes --------------------------------------------------------------------------------------
 
 

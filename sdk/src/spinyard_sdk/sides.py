@@ -153,9 +153,7 @@ class _Source:
         return dict(self._states)
 
     def restart(self) -> None:
-        """After a fork, and in tests. What is known stays known."""
-        if self._reader is not None:
-            self._reader.stop()
+        """After a fork. What is known stays known. The reader stays untouched: its locks may have been held."""
         self._lock = threading.Lock()
         self._reader, self._is_started = None, False
         for state in self._states.values():
@@ -163,6 +161,8 @@ class _Source:
 
     def forget(self) -> None:
         """As if nothing had ever been heard."""
+        if self._reader is not None:
+            self._reader.stop()
         self._flags = {}
         for state in self._states.values():
             state.flag = None

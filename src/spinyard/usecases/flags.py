@@ -6,9 +6,12 @@ follows Envoy, on the way down it goes before it. What a client believes is neve
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.spec import Kind
@@ -77,7 +80,12 @@ def read_flags(tx: Transaction) -> Mapping[str, Flag]:
         other = newest.get(key)
         if other is None or _rank(found) > _rank(other):
             newest[key] = found
-    return {key: flag_of(found) for key, found in sorted(newest.items())}
+    flags: dict[str, Flag] = {}
+    for key, found in sorted(newest.items()):
+        # What newer code has written is left alone; it must not take the other flags away.
+        with contextlib.suppress(msgspec.MsgspecError):
+            flags[key] = flag_of(found)
+    return flags
 
 
 def flag_of(found: StoredObject) -> Flag:
