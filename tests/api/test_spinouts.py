@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from joserfc.jwk import KeySet
 from spinyard.api import rates
 from spinyard.api.deps import ApiLimits
 from spinyard.core.figures import Gate, SideFigures
-from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
+from spinyard.core.observed import ClusterTraffic, ShadowFound, Traffic, Unknown
 from spinyard.core.plan import Plan
 from spinyard.core.spec import Kind
 from spinyard.core.spinout import SpinoutSpec
 from spinyard.core.verdict import Counts, Evidence, Increment, fold
 from spinyard.ports.store import Commit
-from spinyard.spinout.status import Passed, SpinoutStatus
+from spinyard.spinout.compare import Sample
+from spinyard.spinout.status import Passed, SpinoutStatus, spinout_cluster
 from spinyard.usecases.forced_side import new_key, public_keys
 from tests.api.conftest import World, running
 
@@ -161,6 +163,37 @@ async def test_a_tester_gets_a_token_for_a_while_and_it_is_recorded_without_its_
         assert history.json["items"][-1]["body"]["verb"] == "token"
         assert found["token"] not in history.text
         assert (await world.call("POST", f"{ONE}/token", asked | {"forSeconds": 1e6})).status == 422
+
+
+async def test_what_copied_requests_were_answered_differently_is_shown_by_field_with_samples(
+    tmp_path: Path, limits: ApiLimits
+) -> None:
+    class Found:
+        boundary = ""
+
+        def found(self, boundary: str) -> ShadowFound | None:
+            return ShadowFound(50, 2, 1, 0, (("body /size", 2),)) if boundary == self.boundary else None
+
+        def samples(self, boundary: str) -> list[Sample]:
+            one = Sample(10.0, "GET", "/photos/1/thumb", (("body /size", "12", "13"),))
+            return [one, replace(one, at=20.0)]
+
+    shadow = Found()
+    async with running(tmp_path, limits, shadow=shadow) as world:
+        await applied(world)
+        row = world.store.read(lambda tx: tx.select(Kind.SPINOUT), now=0.0)[0].row
+        shadow.boundary = spinout_cluster("default", "thumbnails", row.uid)
+        found = (await world.call("GET", f"{ONE}/diffs")).json
+    assert (found["known"], found["compared"], found["different"], found["errors"]) == (True, 50, 2, 1)
+    assert found["fields"] == [{"name": "body /size", "count": 2}]
+    assert [one["at"] for one in found["samples"]] == ["1970-01-01T00:00:20.000Z", "1970-01-01T00:00:10.000Z"]
+    assert found["samples"][0]["fields"] == [{"name": "body /size", "parent": "12", "unit": "13"}]
+
+
+async def test_where_nothing_was_compared_that_is_said(world: World) -> None:
+    await applied(world)
+    found = (await world.call("GET", f"{ONE}/diffs")).json
+    assert (found["known"], found["fields"], found["samples"]) == (False, [], [])
 
 
 async def test_a_server_without_a_key_makes_no_token(world: World) -> None:

@@ -292,6 +292,27 @@ def test_a_token_stands_alone_on_stdout(run: Run, stub: Stub) -> None:
     assert run("spinout", "token", "thumbnails").code == 2
 
 
+def test_differences_are_told_by_field_with_samples(run: Run, stub: Stub) -> None:
+    sample = {"at": "2026-01-01T00:00:12.000Z", "method": "GET", "path": "/a",
+              "fields": [{"name": "body /size", "parent": "12", "unit": "13"}]}  # fmt: skip
+    answer = {"kind": "SpinoutDiffs", "known": True, "compared": 50, "different": 2, "errors": 0, "skipped": 1,
+              "fields": [{"name": "body /size", "count": 2}], "samples": [sample]}  # fmt: skip
+    stub.answers[("GET", f"{ONE}/diffs")] = (200, answer)
+    found = run("spinout", "diffs", "thumbnails")
+    assert (found.code, found.out.splitlines()) == (1, [
+        "50 answers compared, 2 differ beyond the noise; 0 could not be had, 1 were not looked at",
+        "",
+        "FIELD        DIFFERED",
+        "body /size   2",
+        "",
+        "00:00:12  GET /a",
+        "  body /size: 12 -> 13",
+    ])  # fmt: skip
+    stub.answers[("GET", f"{ONE}/diffs")] = (200, {"kind": "SpinoutDiffs", "known": False})
+    found = run("spinout", "diffs", "thumbnails")
+    assert (found.code, found.out) == (0, "nothing has been compared since this server began\n")
+
+
 def test_evidence_may_be_the_text_of_a_file(run: Run, stub: Stub, tmp_path: Path) -> None:
     stub.answers[("POST", f"{ONE}/start")] = (200, spinout())
     minutes = tmp_path / "minutes.md"

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from spinyard.core.ids import Uid
+from spinyard.core.observed import ShadowFound
 from spinyard.ports.clock import Clock
 from spinyard.ports.store import Store
 from spinyard.ports.traces import NoTraces, TraceReader
 from spinyard.ports.traffic import NoTraffic, TrafficReader
+from spinyard.spinout.compare import Sample
 from spinyard.usecases.declared import Declared
 
 T = TypeVar("T")
@@ -103,6 +105,26 @@ class Figure:
     labels: tuple[tuple[str, str], ...] = ()
 
 
+class ShadowReader(Protocol):
+    """What the comparison of copied requests found. `boundary`: its cluster's base name."""
+
+    def found(self, boundary: str) -> ShadowFound | None:
+        """None: nothing has been compared since this server began."""
+        ...
+
+    def samples(self, boundary: str) -> Sequence[Sample]:
+        """The newest last, redacted."""
+        ...
+
+
+class NoShadow:
+    def found(self, boundary: str) -> ShadowFound | None:
+        return None
+
+    def samples(self, boundary: str) -> Sequence[Sample]:
+        return ()
+
+
 Preflight = Callable[[Sequence[Declared]], Awaitable[Sequence[PreflightResult]]]
 
 
@@ -134,6 +156,7 @@ class ApiDeps:
     preflight: tuple[Preflight, ...] = ()
     traffic: TrafficReader = field(default_factory=NoTraffic)
     traces: TraceReader = field(default_factory=NoTraces)
+    shadow: ShadowReader = field(default_factory=NoShadow)
     side_key: Callable[[], str] = str
     """the private key of the tokens that let a tester choose a side of a spinout; empty: none are made"""
     hosts: frozenset[str] = frozenset()

@@ -9,9 +9,11 @@ import msgspec
 
 from spinyard.api.camel import camel, time_text
 from spinyard.core.chain import Record
+from spinyard.core.observed import ShadowFound
 from spinyard.core.spinout import Approval, SpinoutSpec
 from spinyard.core.verdict import Evidence, judge
 from spinyard.manifest.rollout_render import weight_percent
+from spinyard.spinout.compare import Sample
 from spinyard.spinout.status import SpinoutStatus, decode_spinout_status
 from spinyard.usecases.spinout_history import Verification
 from spinyard.usecases.spinout_plan import SpinoutForecast
@@ -130,6 +132,29 @@ def verification_json(found: Verification) -> Json:
         "head": found.head,
         "brokenAt": broken.seq if broken is not None else None,
         "why": broken.why if broken is not None else "",
+    }
+
+
+def diffs_json(found: ShadowFound | None, samples: Sequence[Sample]) -> Json:
+    """`compared` counts nothing before the noise is known. `samples`: the newest first."""
+    seen = found or ShadowFound(0, 0)
+    return {
+        "kind": "SpinoutDiffs",
+        "known": found is not None,
+        "compared": seen.compared,
+        "different": seen.different,
+        "errors": seen.errors,
+        "skipped": seen.skipped,
+        "fields": [{"name": name, "count": count} for name, count in seen.fields],
+        "samples": [
+            {
+                "at": time_text(one.at),
+                "method": one.method,
+                "path": one.path,
+                "fields": [{"name": name, "parent": old, "unit": new} for name, old, new in one.fields],
+            }
+            for one in reversed(samples)
+        ],
     }
 
 

@@ -16,9 +16,10 @@ from spinyard.api.documented import AbortBody, answers
 from spinyard.api.objects import Name, answer_changed, done_with
 from spinyard.api.rates import per_second
 from spinyard.api.render import respond_json
-from spinyard.api.render_spinout import history_json, spinout_plan_json, token_json, verification_json
+from spinyard.api.render_spinout import diffs_json, history_json, spinout_plan_json, token_json, verification_json
 from spinyard.core.ids import Uid
 from spinyard.ports.store import StoredObject, Transaction
+from spinyard.spinout.status import spinout_cluster
 from spinyard.usecases.change import Caller
 from spinyard.usecases.forced_side import SECONDS_DEFAULT, SECONDS_MAX
 from spinyard.usecases.spinout_history import history, verify
@@ -91,7 +92,12 @@ def add_spinout_routes(router: APIRouter, calls: Calls) -> None:
         ("token", routes.token),
     ):
         router.post(f"{ONE}/{verb}", responses=changed, operation_id=f"{verb}Spinout", tags=["spinouts"])(endpoint)
-    for read, reader in (("plan", routes.plan), ("history", routes.history), ("verify", routes.verify)):
+    for read, reader in (
+        ("plan", routes.plan),
+        ("history", routes.history),
+        ("verify", routes.verify),
+        ("diffs", routes.diffs),
+    ):
         router.get(f"{ONE}/{read}", responses=answers(404), operation_id=f"{read}Spinout", tags=["spinouts"])(reader)
 
 
@@ -171,6 +177,12 @@ class SpinoutRoutes:
         """Computes the chain anew and says where it breaks."""
         uid, store = await self._uid(namespace, name), self._calls.deps.store
         return respond_json(verification_json(await self._calls.deps.run_read(lambda: verify(store, uid))))
+
+    async def diffs(self, namespace: Name, name: Name) -> Response:
+        """What differed between parent and unit when requests were copied: counts by field, and samples, redacted."""
+        row = (await self._calls.read(lambda tx: find_spinout(tx, namespace, name))).row
+        boundary, shadow = spinout_cluster(namespace, row.name, row.uid), self._calls.deps.shadow
+        return respond_json(diffs_json(shadow.found(boundary), shadow.samples(boundary)))
 
     async def _uid(self, namespace: str, name: str) -> Uid:
         return Uid((await self._calls.read(lambda tx: find_spinout(tx, namespace, name, deleted=True))).row.uid)

@@ -1,4 +1,4 @@
-"""How a Spinout's plan and history are told."""
+"""How a Spinout's plan, history and differences are told."""
 
 from __future__ import annotations
 
@@ -67,6 +67,22 @@ def print_verification(found: Json) -> None:
         print(paint(f"whole: {count}, each follows the one before{f'; the last is {head}' if head else ''}", GOOD))
         return
     print(hanging(paint("broken: ", BAD), f"at record {found.get('brokenAt')} of {count}: {found.get('why')}"))
+
+
+def print_diffs(found: Json) -> None:
+    if not found.get("known"):
+        print("nothing has been compared since this server began")
+        return
+    counts = f"{found.get('compared')} answers compared, {found.get('different')} differ beyond the noise"
+    print(f"{counts}; {found.get('errors')} could not be had, {found.get('skipped')} were not looked at")
+    fields = [[str(one.get("name")), str(one.get("count"))] for one in found.get("fields") or ()]
+    if fields:
+        print()
+        print_table(["FIELD", "DIFFERED"], fields, state_column="")
+    for one in found.get("samples") or ():
+        print(f"\n{clock_time(one.get('at'))}  {one.get('method')} {one.get('path')}")
+        for field in one.get("fields") or ():
+            print(hanging(f"  {field.get('name')}: ", f"{field.get('parent')} -> {field.get('unit')}"))
 
 
 def record_text(record: Json) -> str:

@@ -205,6 +205,10 @@ class Client:
         found["metadata"]["continue"] = more
         return found
 
+    def spinout_diffs(self, namespace: str, name: str) -> Json:
+        """What copied requests were answered differently: counts by field, and samples."""
+        return self._json("GET", _path("Spinout", namespace, name) + "/diffs")
+
     def spinout_verify(self, namespace: str, name: str) -> Json:
         return self._json("GET", _path("Spinout", namespace, name) + "/verify")
 

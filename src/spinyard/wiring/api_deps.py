@@ -99,6 +99,7 @@ def deps_of(parts: Parts, url: str, not_ready: Callable[[], str]) -> ApiDeps:
         preflight=(lambda declared: preflight_of(parts, declared),),
         traffic=parts.context.traffic,
         traces=parts.traces.store,
+        shadow=parts.comparator,
         side_key=SideKey(settings.home / "spinout-key.json"),
         hosts=frozenset({settings.api.rpartition(":")[0]}),
         limits=ApiLimits(body_bytes_max=settings.body_bytes_max, page_max=settings.page_max),

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from spinyard.cli.exits import Exit, Usage
 from spinyard.cli.options import COMMON, SCOPE, Common, Scope
 from spinyard.cli.output import print_data, reference, state_of
-from spinyard.cli.spinout_plan import print_history, print_plan, print_verification
+from spinyard.cli.spinout_plan import print_diffs, print_history, print_plan, print_verification
 from spinyard.cli.spinout_watch import SpinoutDrawing, exit_of_state, follow_spinout
 from spinyard.cli.words import seconds_of
 from spinyard.client import Client
@@ -20,7 +20,19 @@ from spinyard.clock import SystemClock
 
 Json = dict[str, Any]
 Verb = Literal[
-    "plan", "start", "status", "approve", "hold", "resume", "abort", "promote", "token", "history", "verify", "explain"
+    "plan",
+    "start",
+    "status",
+    "approve",
+    "hold",
+    "resume",
+    "abort",
+    "promote",
+    "token",
+    "diffs",
+    "history",
+    "verify",
+    "explain",
 ]
 Decision = Literal["go", "no-go", "postpone"]
 
@@ -51,7 +63,7 @@ def spinout(
             help="plan: what it goes through, and what that needs. start: an attempt begins. status: the picture, once"
             " or with -w. approve: a phase people judge, or a gate that may fail. hold, resume: stop rising; go on."
             " abort: back to 0 % at once. promote: past the present step. token: to choose a side as a tester."
-            " history, verify: what was recorded, and"
+            " diffs: what copied requests were answered differently. history, verify: what was recorded, and"
             " whether it is whole. explain: the numbers behind it.",
         ),
     ],
@@ -99,6 +111,7 @@ def spinout(
         "status": lambda: _status(common.client(), scope.namespace, bare, common, watch=watch),
         "history": lambda: _history(common.client(), scope.namespace, bare, common),
         "verify": lambda: _verify(common.client(), scope.namespace, bare, common),
+        "diffs": lambda: _diffs(common.client(), scope.namespace, bare, common),
         "explain": lambda: _explain(bare, common, scope),
         "token": lambda: _token(common.client(), scope.namespace, bare, side, for_, common),
     }
@@ -242,6 +255,16 @@ def _verify(client: Client, namespace: str, name: str, common: Common) -> int:
     else:
         print_verification(found)
     return Exit.OK if found["whole"] else Exit.FAILED
+
+
+def _diffs(client: Client, namespace: str, name: str, common: Common) -> int:
+    """Exit code 1 when some differ, as that of `diff`."""
+    found = client.spinout_diffs(namespace, name)
+    if common.is_data:
+        print_data(found, common.output)
+    else:
+        print_diffs(found)
+    return Exit.FAILED if found.get("different") or found.get("errors") else Exit.OK
 
 
 def _token(client: Client, namespace: str, name: str, side: str | None, lasting: str, common: Common) -> int:
