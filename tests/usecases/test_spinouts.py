@@ -21,8 +21,9 @@ from spinyard.store.link import Sql
 from spinyard.usecases.apply import ApplyResult
 from spinyard.usecases.change import Caller, delete, scale
 from spinyard.usecases.declared import Declared, ObjectId
+from spinyard.usecases.spinout_approve import Approve, approve
 from spinyard.usecases.spinout_history import verify
-from spinyard.usecases.spinout_verbs import Approve, abort, approve, hold, promote, resume, start
+from spinyard.usecases.spinout_verbs import abort, hold, promote, resume, start
 from tests.usecases.test_plan_and_apply import TEMPLATE, Yard, yard
 
 __all__ = ["yard"]

@@ -22,19 +22,12 @@ from spinyard.ports.store import StoredObject, Transaction
 from spinyard.spinout.status import spinout_cluster
 from spinyard.usecases.change import Caller
 from spinyard.usecases.forced_side import SECONDS_DEFAULT, SECONDS_MAX
+from spinyard.usecases.spinout_approve import Approve, approve
+from spinyard.usecases.spinout_asked import EVIDENCE_CHARACTERS_MAX
 from spinyard.usecases.spinout_history import history, verify
 from spinyard.usecases.spinout_plan import forecast_spinout, plan_spinout
 from spinyard.usecases.spinout_token import hand_out, make_token
-from spinyard.usecases.spinout_verbs import (
-    EVIDENCE_CHARACTERS_MAX,
-    Approve,
-    abort,
-    approve,
-    hold,
-    promote,
-    resume,
-    start,
-)
+from spinyard.usecases.spinout_verbs import abort, hold, promote, resume, start
 from spinyard.usecases.spinouts import find_spinout
 from spinyard.usecases.views import is_settled
 

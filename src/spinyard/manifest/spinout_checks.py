@@ -50,17 +50,12 @@ def _check_routes(boundary: Raw, report: Report) -> None:
     routes = boundary.get("routes")
     if not known or not isinstance(routes, list) or len(known) != len(routes):
         return
-    if boundary.get("forwardToOwner") is not True and not any(may_move(route, forwards=False) for _, route in known):
+    if boundary.get("forwardToOwner") is not True and not any(route.is_safe for _, route in known):
         message = (
             "all routes write, and what writes gets no weight: entities with a data stage come with a later version"
         )
         hint = "let the unit hand writes to the parent and say forwardToOwner: true, or add a route that reads"
         report.add(at, "nothing_to_move", message, "a route that only reads", hint, at_key=True)
-
-
-def may_move(route: BoundaryRoute, *, forwards: bool) -> bool:
-    """May get a weight. What is not known only to read counts as writing."""
-    return route.is_safe or forwards
 
 
 def _items(boundary: Raw) -> list[tuple[int, object]]:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from spinyard.core.chain import RecordDraft
+from spinyard.core.chain import RECORD_BYTES_MAX, RecordDraft
 from spinyard.core.spinout import SpinoutSpec
 from spinyard.ports.store import StoredObject, Transaction
 from spinyard.spinout.config import config_digest
 from spinyard.usecases.spinouts import spinout_spec
+
+SPEC_BYTES_MAX = RECORD_BYTES_MAX - 1024
 
 
 def record(tx: Transaction, found: StoredObject, kind: str, actor: str, **body: object) -> None:
@@ -25,8 +27,10 @@ def record(tx: Transaction, found: StoredObject, kind: str, actor: str, **body: 
 
 
 def record_config(tx: Transaction, found: StoredObject, actor: str, verb: str) -> None:
-    """The whole of what was declared, its contract by its digest."""
-    record(tx, found, "config", actor, verb=verb, spec=_declared(spinout_spec(found)))
+    """The whole of what was declared, its contract by its digest; what is too long for a record by its digest alone."""
+    spec = _declared(spinout_spec(found))
+    fits = len(msgspec.json.encode(spec)) <= SPEC_BYTES_MAX
+    record(tx, found, "config", actor, verb=verb, spec=spec if fits else None)
 
 
 def _declared(spec: SpinoutSpec) -> Mapping[str, object]:
