@@ -94,6 +94,7 @@ def test_a_function_moves_to_its_unit_and_back(house: House) -> None:
 
     house.cli("spinout", "abort", "pics")
     house.wait("everything is the parent's", lambda: set(sides(house).values()) == {"shop"})
-    assert flag(house, "a")["reason"] == "DISABLED"
+    assert flag(house, "a")["value"] is False
+    house.wait("it is verified at the data plane", lambda: flag(house, "a")["reason"] == "DISABLED")
     counts = json.loads(house.request("shop", "/counts")[1])
     assert (counts["failed"], counts["remote"] > 0) == ({}, True)
