@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+from bench.n13_latency import questions
 from bench.n13_report import (
     DOCS,
     HEIGHT,
@@ -52,7 +53,13 @@ def pooled(cells: list[Json]) -> list[Json]:
             out[key] = cell
             continue
         before["judges"] = {judge: _weighed(before["judges"][judge], came) for judge, came in cell["judges"].items()}
-    return list(out.values())
+    return sorted(out.values(), key=_place)
+
+
+def _place(cell: Json) -> tuple[int, int]:
+    """As the questions are asked."""
+    asked = [(q.shape, q.grid.name, q.name) for q in questions()]
+    return asked.index((cell["shape"], cell["grid"], cell["name"])), int(10 * cell["per_second"])
 
 
 def _weighed(a: Json, b: Json) -> Json:
@@ -118,9 +125,7 @@ def _false_plot(cells: list[Json]) -> str:
 
 def _power_plot(rows: list[Json]) -> str:
     """A column for each question, the means on a logarithmic axis."""
-    out = frame(
-        "Requests on the new side to the decision, one quantile at a time, 10 % and 50 % of the traffic", "", WAYS
-    )
+    out = frame("Requests on the new side to the decision: at 10 % of the traffic, then at 50 %", "", WAYS)
     low, high = 0.0, 6.0
     for tick in (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000):
         out += tick_y((math.log10(tick) - low) / (high - low), f"{tick:,}", strong=False)
