@@ -128,7 +128,8 @@ def _power_plot(rows: list[Json]) -> str:
     out = frame("Requests on the new side to the decision: at 10 % of the traffic, then at 50 %", "", WAYS)
     low, high = 0.0, 6.0
     for tick in (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000):
-        out += tick_y((math.log10(tick) - low) / (high - low), f"{tick:,}", strong=False)
+        label = f"{tick:,}" if tick < 1_000_000 else "million"
+        out += tick_y((math.log10(tick) - low) / (high - low), label, strong=False)
     step = (WIDTH - LEFT - RIGHT) / max(1, len(rows))
     for i, row in enumerate(rows):
         x = LEFT + (i + 0.5) * step
