@@ -114,11 +114,13 @@ def test_a_field_that_differs_clearly_more_often_than_by_itself_is_no_noise() ->
 def test_nothing_counts_before_the_noise_is_known() -> None:
     findings = Findings(0.0)
     for _ in range(10):
-        findings.note((), None)
-    assert findings.found().compared == 0
+        findings.note(("body /x",), None, is_error=True)
+    early = findings.found()
+    assert (early.compared, early.different, early.errors, early.fields) == (0, 0, 0, (("body /x", 10),))
     for _ in range(5):
         findings.note_noise(())
-    assert findings.found().compared == 10
+    later = findings.found()
+    assert (later.compared, later.different, later.errors) == (10, 10, 10)
 
 
 def test_what_is_kept_is_bounded() -> None:

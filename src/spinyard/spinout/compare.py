@@ -195,12 +195,13 @@ class Findings:
         return sorted(real, key=lambda one: (-one[1], one[0]))
 
     def found(self) -> ShadowFound:
-        """Nothing counts as compared before the noise is known."""
+        """Nothing counts as compared, nor as different, before the noise is known."""
         fields = self.by_field()
+        if self.noise_reads < NOISE_MIN:
+            return ShadowFound(0, 0, 0, self.skipped, tuple(fields[:10]))
         real = {name for name, _ in fields}
         different = sum(times for names, times in self.differed.items() if real.intersection(names))
-        compared = self.compared if self.noise_reads >= NOISE_MIN else 0
-        return ShadowFound(compared, different, self.errors, self.skipped, tuple(fields[:10]))
+        return ShadowFound(self.compared, different, self.errors, self.skipped, tuple(fields[:10]))
 
 
 def _upper(times: int, n: int, z: float = 3.09) -> float:
