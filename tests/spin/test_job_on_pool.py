@@ -115,6 +115,21 @@ def test_a_job_with_a_member_runs_and_looks_again_by_itself() -> None:
     assert plan.wake_at is not None and plan.wake_at > NOW
 
 
+def test_a_warm_member_is_taken_instead_of_one_that_waits_for_its_place() -> None:
+    """The pool was faster to fill the place that both had waited for."""
+    queued = Children(groups=(member("pending"),))
+    assert decide(job("running"), queued, held=2).children == ()
+    dropped, bind = decide(job("running"), queued, held=2, warm=1).children
+    assert isinstance(dropped, DeleteChild) and isinstance(bind, BindMember)
+    assert decide(job("running"), Children(groups=(member("planned"),)), held=2, warm=1).children == ()
+
+
+def test_members_that_never_had_a_place_are_not_held_against_the_job() -> None:
+    waited = Children(finished=3, failures=(failure("QueueTimeout"),) * 3)
+    plan = decide(job("running", retries=0), waited, held=2)
+    assert plan.state == "running" and decode_job_status(plan.status).attempt == 0
+
+
 def test_its_end_is_the_end_of_the_command() -> None:
     assert decide(job("running"), Children(finished=1, succeeded=1)).outcome == "Succeeded"
     once = Children(finished=1, failures=(failure("ProcessExited"),))

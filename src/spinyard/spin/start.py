@@ -22,6 +22,9 @@ PORT_ATTEMPTS = 4
 
 
 def pending(s: Snapshot) -> Plan:
+    if s.deleting and s.spec.claim is not None and s.spec.claim.errand is not None:
+        # Else its Job would count it as an attempt.
+        return s.fail(ErrorClass.QUEUE_TIMEOUT, "given up before it had a place")
     if s.deleting:
         return s.move(State.TERMINATING, "deleted before anything was made", "Deleted")
     if s.template.provider not in s.rules.providers:

@@ -13,8 +13,8 @@ import msgspec
 
 from spinyard.core.backoff import backoff_seconds
 from spinyard.core.ids import Uid
-from spinyard.core.observed import ChildFailure, Look, LookPool, PoolView
-from spinyard.core.plan import BindMember, ChildChange, EventDraft, Plan
+from spinyard.core.observed import ChildBrief, ChildFailure, Look, LookPool, PoolView
+from spinyard.core.plan import BindMember, ChildChange, DeleteChild, EventDraft, Plan
 from spinyard.core.spec import ClaimPart, Errand
 from spinyard.errors import ErrorClass
 from spinyard.spin.claim.decide import TRIES_MAX, cold_member
@@ -24,7 +24,7 @@ from spinyard.spin.job.snapshot import JobSnapshot
 from spinyard.spin.job.status import JobState, JobStatus
 from spinyard.spin.pool.schedule import bounds
 from spinyard.spin.service.roll import delete_all
-from spinyard.spin.service.snapshot import fleet_of
+from spinyard.spin.service.snapshot import ALIVE, fleet_of
 from spinyard.spin.status import State
 
 TAKE_SECONDS = 0.02
@@ -71,6 +71,9 @@ def run(s: JobSnapshot) -> Plan:
             why = f"the pool {s.spec.pool} is deleted, its member goes too"
             return s.plan(JobState.RUNNING, why, "PoolDeleted", s.status, wake_in=POOL_LOOK_SECONDS, children=gone)
         status = counted(s)
+        queued = fleet.members(frozenset({State.PENDING}))
+        if queued and fleet.count(ALIVE) == len(queued):
+            return queueing(s, queued, status)
         why = f"attempt {status.attempt} runs"
         return s.plan(JobState.RUNNING, why, "Running", status, wake_in=POOL_LOOK_SECONDS)
     if children.succeeded:
@@ -79,10 +82,23 @@ def run(s: JobSnapshot) -> Plan:
     return another(s)
 
 
+def queueing(s: JobSnapshot, queued: list[ChildBrief], status: JobStatus) -> Plan:
+    """Its own member waits for a place that the pool itself may just have filled: a warm one is as good, and there."""
+    pool = pool_of(s)
+    if pool is None or not pool.warm:
+        why = f"attempt {status.attempt} waits for room in the pool {s.spec.pool}"
+        return s.plan(JobState.RUNNING, why, "Waiting", status, wake_in=QUEUE_SECONDS)
+    dropped = tuple(DeleteChild(child.uid, "a warm member can be had") for child in queued)
+    bind = BindMember(pool.uid, State.WARM, pool.spec.template_digest, part_of(s, pool))
+    return s.plan(JobState.RUNNING, "taking a warm member", "Binding", status, wake_in=TAKE_SECONDS,
+                  children=(*dropped, bind))  # fmt: skip
+
+
 def another(s: JobSnapshot) -> Plan:
     last = s.children.failures[0] if s.children.failures else None
     done = attempts(s)
-    in_a_row = sum(1 for _ in takewhile(unbegun, s.children.failures))
+    no_good = takewhile(unbegun, s.children.failures)
+    in_a_row = sum(1 for failure in no_good if failure.outcome != ErrorClass.QUEUE_TIMEOUT)
     message = last.message if last is not None else "its member went away without a result"
     if done or last is not None:
         status = msgspec.structs.replace(s.status, last_error=message, last_error_class=last.outcome if last else "")
