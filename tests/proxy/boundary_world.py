@@ -85,7 +85,10 @@ class BoundaryWorld(World):
 
     async def counted(self, *sides: str) -> dict[str, int]:
         """By the reader that judges, of each side's own cluster."""
+        return {side: found.requests for side, found in (await self.traffic(*sides)).items()}
+
+    async def traffic(self, *sides: str) -> dict[str, ClusterTraffic]:
         names = {side: boundary_cluster(CLUSTER, side) for side in sides}
         traffic = await self.provider.traffic.read(list(names.values()))
         assert isinstance(traffic, Traffic)
-        return {side: traffic.clusters.get(name, ClusterTraffic()).requests for side, name in names.items()}
+        return {side: traffic.clusters.get(name, ClusterTraffic()) for side, name in names.items()}

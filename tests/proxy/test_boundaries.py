@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import BoundaryFacts
 from spinyard.core.shift import Sticky
 from spinyard.core.want import BoundaryRule, RouteWant, Split
+from spinyard.proxy.latency import FINE_BOUNDS_MS
 from spinyard_sdk import wire
 from tests.proxy.boundary_world import HOST, KEY, KEYS, PARENT, PROBE, THUMBS, UNIT, WANT, WEB, BoundaryWorld
 from tests.proxy.world import until
@@ -121,6 +123,15 @@ async def test_each_side_is_told_which_it_is_and_counts_its_own(world: BoundaryW
     after = await world.counted("old", "new")
     assert {side: after[side] - before[side] for side in after} == {"old": counts["parent"], "new": counts["unit"]}
     assert (await world.counted("forced-old", "forced-new")) == {"forced-old": 0, "forced-new": 0}
+
+
+async def test_latency_of_each_side_is_counted_finer_than_a_judges_margin(world: BoundaryWorld) -> None:
+    await world.share(5000)
+    await world.sides(KEYS)
+    for side in (await world.traffic("old", "new")).values():
+        bounds = [bound for bound, _ in side.latency]
+        assert bounds == [ms / 1000 for ms in FINE_BOUNDS_MS]
+        assert all(high / low <= 1.1 for low, high in pairwise(bounds) if 0.01 <= low <= 9)
 
 
 async def test_what_is_not_weighted_is_the_parents_and_says_so(world: BoundaryWorld) -> None:

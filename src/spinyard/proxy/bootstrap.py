@@ -84,9 +84,7 @@ def bootstrap(xds_socket: Path, admin_socket: Path) -> dict[str, Any]:
             ]
         },
         "stats_flush_on_admin": True,
-        "stats_config": {
-            "histogram_bucket_settings": [{"match": {"suffix": ".upstream_rq_time"}, "buckets": latency.envoy_bounds()}]
-        },
+        "stats_config": {"histogram_bucket_settings": latency.bucket_settings()},
     }
 
 
