@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -146,13 +145,12 @@ async def test_a_part_of_them_is_copied(world: BoundaryWorld, comparator: Compar
 async def test_nobody_waits_for_a_comparator_that_hangs(world: BoundaryWorld, comparator: Comparator) -> None:
     await world.share(5000, **ALL)
     comparator.hold.clear()
-    start = time.monotonic()
     count = 2 * SHADOWS_MAX
     answers = await asyncio.gather(
         *(world.call(f"/thumbs/{number}", {"x-user": str(number)}) for number in range(count))
     )
     assert {status for status, _, _ in answers} == {200}
-    assert time.monotonic() - start < 5
+    assert not comparator.hold.is_set(), "no copy has been answered yet"
     shadow = await world.counters(r"^cluster\.~shadow\.(upstream_rq_active|upstream_cx_active)$")
     assert 0 < max(shadow.values()) <= SHADOWS_MAX, shadow
 
@@ -175,9 +173,7 @@ async def test_without_a_comparator_all_goes_on(world: BoundaryWorld, *, left: b
         await gone.stop()
     assert path.exists() == left
     await world.share(5000, **ALL)
-    start = time.monotonic()
     assert set((await world.sides(KEYS)).values()) == {"parent", "unit"}
-    assert time.monotonic() - start < 5
 
 
 async def test_the_comparators_own_requests_reach_the_side_it_asks_for_uncounted(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +14,7 @@ from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import BoundaryFacts
 from spinyard.core.shift import Sticky
 from spinyard.core.spec import HttpGet, Probe
+from spinyard.core.want import EndpointWant
 from tests.proxy.boundary_world import KEY, THUMBS, WANT, BoundaryWorld
 from tests.proxy.world import until
 
@@ -53,6 +56,29 @@ async def test_a_taken_port_for_calls_from_inside_stops_neither_the_gateway_nor_
         assert await world.who("/thumbs/1") == "parent"
     await world.share(10_000, sticky=Sticky())
     assert await world.who("/thumbs/1", inside=True) == "unit", "it is tried again"
+
+
+async def test_a_boundary_that_follows_its_unit_is_not_acknowledged_before_envoy_has_the_new_cluster(
+    world: BoundaryWorld,
+) -> None:
+    """Its instance does not answer the first health check: until that is over, Envoy holds the cluster back."""
+    await world.start()
+    await world.share(10_000, sticky=Sticky())
+    await world.start_backend("stuck")
+    world.backends["stuck"].send_signal(signal.SIGSTOP)
+    probe = Probe(http_get=HttpGet(path="/health"), timeout_seconds=0.8)
+    moved = replace(THUMBS, cluster="default/thumbs/2", probe=probe)
+    want = EndpointWant(cluster=moved.cluster, address="127.0.0.1", port=world.ports["stuck"])
+    await world.provider.ensure(ResourceKey("stuck/endpoint"), want)
+    await world.provider.ensure(ResourceKey("unit/route"), moved)
+    seen = Counter[str]()
+
+    async def is_acknowledged() -> bool:
+        seen[(await world.call("/thumbs/1"))[1]] += 1
+        return (await world.boundary()).acknowledged
+
+    assert await until(is_acknowledged, "the boundary is acknowledged anew") > 0.4
+    assert seen["unit"] > 5, "until then it is as it was"
 
 
 async def test_a_unit_that_envoy_refuses_is_told_and_does_not_hold_up_the_way_back(world: BoundaryWorld) -> None:

@@ -56,9 +56,10 @@ async def test_a_draining_endpoint_is_not_idle_before_its_last_request_ended(wor
     await world.route("s/route", ROUTE)
     a = await world.start_backend("a")
     await world.endpoint("a/endpoint", "s", a)
-    request = asyncio.create_task(world.get("/slow?s=0.8"))
+    b = await world.start_backend("b")
+    request = asyncio.create_task(world.get("/slow?s=1.2"))
     await asyncio.sleep(0.2)
-    await world.endpoint("b/endpoint", "s", await world.start_backend("b"))
+    await world.endpoint("b/endpoint", "s", b)
     await world.endpoint("a/endpoint", "s", a, EndpointState.DRAINING)
     assert {(await world.get())[1] for _ in range(20)} == {"b"}
     assert not request.done()

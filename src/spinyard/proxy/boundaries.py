@@ -6,6 +6,7 @@ from spinyard.core.ids import ResourceKey
 from spinyard.core.want import BoundaryWant, RouteWant
 from spinyard.proxy.translate_boundaries import Alias, Boundary, boundary_problem
 from spinyard.proxy.translate_inside import Inside
+from spinyard.proxy.wishes import Told
 
 
 class Boundaries:
@@ -26,9 +27,12 @@ class Boundaries:
     def drop(self, key: ResourceKey) -> None:
         self._is_stale |= self._wants.pop(key, None) is not None
 
-    def put_route(self, key: ResourceKey, want: RouteWant) -> None:
+    def put_route(self, key: ResourceKey, want: RouteWant, before: Told | None) -> None:
         """A pool, whose route is by host, may have the name of a Service; it is none."""
-        if want.service and not want.by_host:
+        is_service = bool(want.service) and not want.by_host
+        if isinstance(before, RouteWant) and not (is_service and before.service == want.service):
+            self.drop_route(key, before)
+        if is_service:
             self._routes.setdefault(want.service, {})[key] = want
             self._is_stale = True
 
@@ -37,6 +41,9 @@ class Boundaries:
         self._is_stale |= of_service.pop(key, None) is not None
         if not of_service:
             self._routes.pop(want.service, None)
+
+    def of_service(self, service: str) -> list[ResourceKey]:
+        return [key for key, want in self._wants.items() if service in (want.parent, want.unit)]
 
     def settle(self) -> set[ResourceKey]:
         """Takes in what has changed. Returns the wanted boundaries of which something else is to be told now."""

@@ -86,12 +86,18 @@ class Wanted:
     def _put_route(self, key: ResourceKey, want: RouteWant, before: Wish | None) -> None:
         for settings in settings_of(want):
             self._cluster(settings).route(key, settings)
-        if before is not None and isinstance(before.want, RouteWant) and before.want.service != want.service:
-            self.boundaries.drop_route(key, before.want)
-        self.boundaries.put_route(key, want)
+        self.boundaries.put_route(key, want, before.want if before is not None else None)
+        self._unsettle(want.service)
         self.table.put(key, want)
         self.unconfirmed_routes.add(key)
         self._routes_dirty = True
+
+    def _unsettle(self, service: str) -> None:
+        """What was confirmed of its boundaries is no longer what is wanted."""
+        for key in self.boundaries.of_service(service):
+            self.wishes[key].versions = {}
+            self._unpublished.add(key)
+            self.unconfirmed_routes.add(key)
 
     def _cluster(self, settings: RouteWant) -> Cluster:
         """The one of that name; these settings only if there is none."""
@@ -102,6 +108,7 @@ class Wanted:
         self.unconfirmed_routes.discard(key)
         if isinstance(want, RouteWant):
             self.boundaries.drop_route(key, want)
+            self._unsettle(want.service)
             self.table.take_away(key)
             self._routes_dirty = True
         elif isinstance(want, BoundaryWant):
@@ -110,7 +117,8 @@ class Wanted:
     def _move(self, key: ResourceKey, left: Iterable[str], want: Told) -> None:
         self._leave(key, left)
         if isinstance(want, RouteWant):
-            self._holds.hold(left)
+            # What Envoy was never told of gets no requests.
+            self._holds.hold(name for name in left if name in self._xds.catalogue.wanted[CLUSTER])
             self._holds.release(clusters_of(want))
 
     def _leave(self, key: ResourceKey, clusters: Iterable[str]) -> None:
