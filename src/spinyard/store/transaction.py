@@ -38,6 +38,7 @@ _FIND_UID = Sql(f"{_ONE} uid = :uid")
 _CHILDREN = Sql(
     f"{_ONE} owner_uid = :owner_uid AND kind = :kind AND finished = 0 ORDER BY namespace, name, uid LIMIT :limit"
 )
+_LIVING = Sql(f"{_ONE} kind = :kind AND finished = 0 ORDER BY namespace, name, uid LIMIT :limit")
 _NEXT_SEQ = Sql(NEXT_SEQ)
 _INSERT = Sql(
     insert_into(
@@ -117,9 +118,9 @@ class SqlTransaction:
         newest_first: bool = False,
     ) -> Sequence[StoredObject]:
         plain = not (namespace or labels or after or newest_first)
-        if kind is not None and owner_uid is not None and finished is False and plain:
+        if kind is not None and finished is False and plain:
             wanted = {"kind": str(kind), "owner_uid": owner_uid, "limit": min(limit, PAGE_MAX)}
-            return self._load(_CHILDREN, wanted, whole=False)
+            return self._load(_LIVING if owner_uid is None else _CHILDREN, wanted, whole=False)
         c = objects.c
         kinds = [str(kind)] if kind is not None else [str(k) for k in Kind]
         query = sa.select(*_STORED).where(c.kind.in_(kinds))

@@ -30,7 +30,7 @@ class _Call(asyncio.TimerHandle):
         self.at = at
         self.callback = callback
         self.arguments = arguments
-        self.run = (context or copy_context()).run
+        self.run = (copy_context() if context is None else context).run
         self.is_cancelled = False
 
     def cancel(self) -> None:
