@@ -240,6 +240,9 @@ def check(before: World, after: World) -> None:
     rises = new.weight > old.weight
     if rises:
         check_rise(before, after)
+    if new.step > old.step:
+        promoted = int(str(before.wished("promoted"))) > old.step
+        require(before.verdict is Verdict.PASS or promoted, "3: a step is left on a pass or a person's word alone")
     has_requests = max(old.weight, old.mirror) > 0
     fails = before.verdict is Verdict.FAIL and before.counts and not new.blind_since
     if has_requests and fails and old.is_bounded and before.state not in (S.ROLLING_BACK, S.ROLLED_BACK):
@@ -267,7 +270,10 @@ def check(before: World, after: World) -> None:
 def check_rise(before: World, after: World) -> None:
     old = before.status
     promoted = int(str(before.wished("promoted"))) > old.step
-    require(before.verdict is Verdict.PASS or promoted or old.step == after.status.step, "3: rises on a pass alone")
+    # A step that was left while no instance could take its weight has passed already; nothing else may wait so.
+    has_passed = before.state == S.RAMPING and SMALL.steps[old.step].weight != old.weight
+    require(before.verdict is Verdict.PASS or before.state != S.SHADOWING, "3: shadowing is left on a pass alone")
+    require(before.verdict is Verdict.PASS or promoted or has_passed, "3: rises on a pass alone")
     if old.weight or old.mirror:
         require(before.counts or promoted or old.weight == 0 == old.mirror, "3: never on missing data")
         # A step may wait for an instance after it passed; then it is judged no more.

@@ -50,6 +50,18 @@ def at_zero_unproven(s: SpinoutSnapshot) -> Any:
     return retreat.at_zero(s, "believed")
 
 
+def parity_unproven(s: SpinoutSnapshot) -> phases.Outcome:
+    with planted(phases, "holds_up", lambda gate: False):
+        return phases.shadowing(s)
+
+
+def unjudged_while_unready(s: SpinoutSnapshot, step: Any) -> list[str]:
+    return [] if phases.may_not_rise(s) else WAITS(s, step)
+
+
+WAITS = phases.waits
+
+
 @pytest.mark.parametrize(
     ("module", "name", "bug"),
     [
@@ -58,9 +70,16 @@ def at_zero_unproven(s: SpinoutSnapshot) -> Any:
         pytest.param(phases, "may_not_rise", no_floor, id="the floor is ignored"),
         pytest.param(decide, "rolling_back", at_zero_unproven, id="back before it is proven"),
         pytest.param(phases, "holds_up", lambda gate: False, id="no gate holds up"),
+        pytest.param(phases, "waits", unjudged_while_unready, id="a step is left unjudged while the unit is away"),
         pytest.param(decide, "hold_reason", lambda s, state: None, id="nothing holds it"),
     ],
 )
 def test_it_finds_what_is_planted(module: Any, name: str, bug: Callable[..., Any]) -> None:
     with planted(module, name, bug), pytest.raises(Broken):
+        explore(4 * STATES, wrong_max=2)
+
+
+def test_it_finds_that_shadowing_is_left_before_parity_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(phases.RULES, SpinoutState.SHADOWING, parity_unproven)
+    with pytest.raises(Broken, match="shadowing is left"):
         explore(4 * STATES, wrong_max=2)
