@@ -46,16 +46,17 @@ class Gateway:
         old.wait(10)
 
     def publish(self) -> None:
-        """Envoy watches the folder for a file that is moved into place."""
-        endpoints = [{"endpoint": {"address": _address(port)}} for port, _ in self.instances]
+        endpoints = [{"endpoint": {"address": address(port)}} for port, _ in self.instances]
         assignment = {
             "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             "cluster_name": "app",
             "endpoints": [{"lb_endpoints": endpoints}],
         }
-        fresh = self.folder / "eds.new"
-        fresh.write_text(json.dumps({"version_info": str(time.monotonic_ns()), "resources": [assignment]}))
-        os.replace(fresh, self.folder / "eds.json")
+        publish(self.folder, "eds.json", assignment)
+
+    def stop(self) -> None:
+        for _, process in self.instances:
+            stop(process)
 
 
 @contextmanager
@@ -63,22 +64,31 @@ def naive_gateway(command: tuple[str, ...], replicas: int, env: dict[str, str]) 
     with tempfile.TemporaryDirectory(prefix="sy-bench-", dir="/tmp") as name:
         folder, port = Path(name), free_port()
         gateway = Gateway(folder, command, env, f"127.0.0.1:{port}")
-        envoy: subprocess.Popen[bytes] | None = None
         try:
             for _ in range(replicas):
                 gateway.start_one()
             gateway.publish()
-            (folder / "envoy.json").write_text(json.dumps(_config(folder, port)))
-            words = [str(find_envoy()), "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--concurrency", "1"]
-            envoy = subprocess.Popen([*words, "--log-level", "error"], stderr=subprocess.DEVNULL)
-            first_200(gateway.address, "/healthz", "localhost")
-            yield gateway
+            with envoy(folder, _config(folder, port)):
+                first_200(gateway.address, "/healthz", "localhost")
+                yield gateway
         finally:
-            for process in (*(one for _, one in gateway.instances), *((envoy,) if envoy is not None else ())):
-                stop(process)
+            gateway.stop()
 
 
 def _config(folder: Path, port: int) -> dict[str, Any]:
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "app"}}]
+    routing = {"route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}}
+    cluster = {
+        "name": "app",
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": from_file(folder, "eds.json")},
+    }
+    return config(port, routing, [cluster])
+
+
+def config(port: int, routing: dict[str, Any], clusters: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of an Envoy with one listener."""
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": f"{EXTENSIONS}.http.router.v3.Router"},
@@ -87,28 +97,40 @@ def _config(folder: Path, port: int) -> dict[str, Any]:
         "@type": f"{EXTENSIONS}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "naive",
         "http_filters": [router],
-        "route_config": {
-            "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "app"}}]}
-            ]
-        },
+        **routing,
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-    source = {"path": str(folder / "eds.json"), "watched_directory": {"path": str(folder)}}
-    cluster = {
-        "name": "app",
-        "type": "EDS",
-        "connect_timeout": "1s",
-        "eds_cluster_config": {"eds_config": {"resource_api_version": "V3", "path_config_source": source}},
-    }
     return {
         "node": {"id": "naive", "cluster": "naive"},
         "static_resources": {
-            "listeners": [{"name": "gateway", "address": _address(port), "filter_chains": [chain]}],
-            "clusters": [cluster],
+            "listeners": [{"name": "gateway", "address": address(port), "filter_chains": [chain]}],
+            "clusters": clusters,
         },
     }
 
 
-def _address(port: int) -> dict[str, Any]:
+def from_file(folder: Path, name: str) -> dict[str, Any]:
+    """Envoy watches the folder for a file that is moved into place."""
+    source = {"path": str(folder / name), "watched_directory": {"path": str(folder)}}
+    return {"resource_api_version": "V3", "path_config_source": source}
+
+
+def publish(folder: Path, name: str, resource: dict[str, Any]) -> None:
+    fresh = folder / f"{name}.new"
+    fresh.write_text(json.dumps({"version_info": str(time.monotonic_ns()), "resources": [resource]}))
+    os.replace(fresh, folder / name)
+
+
+@contextmanager
+def envoy(folder: Path, of: dict[str, Any]) -> Iterator[None]:
+    (folder / "envoy.json").write_text(json.dumps(of))
+    words = [str(find_envoy()), "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--concurrency", "1"]
+    process = subprocess.Popen([*words, "--log-level", "error"], stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        stop(process)
+
+
+def address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}

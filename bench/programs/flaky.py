@@ -1,10 +1,15 @@
-"""`tiny` of which FAIL_PERCENT of the answers are a 500. Each request is written to LOG as it arrives."""
+"""`tiny` of which FAIL_PERCENT of the answers are a 500; where SWITCH names a file, only as long as there is one. Each
+request is written to LOG as it arrives."""
 
 import asyncio
 import os
 import random
 import socket
 import time
+
+
+def is_on() -> bool:
+    return "SWITCH" not in os.environ or os.path.exists(os.environ["SWITCH"])
 
 
 async def main() -> None:
@@ -16,7 +21,8 @@ async def main() -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 is_asked = not head.startswith(b"GET /healthz")
-                status = b"500 Failed" if is_asked and random.random() < share else b"200 OK"
+                is_bad = is_asked and random.random() < share and is_on()
+                status = b"500 Failed" if is_bad else b"200 OK"
                 if is_asked and log is not None:
                     os.write(log, f"{time.time():.6f} {status.split()[0].decode()}\n".encode())
                 writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 3\r\ncontent-type: text/plain\r\n\r\nok\n")
