@@ -150,6 +150,10 @@ class RolloutChecks:
         if judge(evidence, alpha=analysis.alpha).verdict is not Verdict.PASS:
             self._broken("passed without a pass", name)
         old, new = (self._sim.users.rollouts.qualities[digest] for digest in (spec.old_digest, spec.template_digest))
+        age = self._sim.clock.now() - row.created_at + self._sim.jumped
+        down_at = self._sim.traffic.nobody_at.get(one.main, -1.0) if one is not None else -1.0
+        if down_at >= self._sim.loop_time - age:
+            return  # who was there on the old side was killed meanwhile: it was no better than that
         if new.failures > old.failures + analysis.margin + CLEARLY:
             self._broken("a bad version passed", f"{name}; true are {new.failures:.0%} and {old.failures:.0%}")
 

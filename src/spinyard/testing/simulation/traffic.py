@@ -75,6 +75,8 @@ class TrafficWorld:
         self.counters: dict[str, Counter] = {}
         self.routes: dict[str, list[InForce]] = {}
         """by uid of the Service, the last is in force now"""
+        self.nobody_at: dict[str, float] = {}
+        """by cluster, when a request last found no instance there"""
         self._known: dict[ResourceKey, RouteWant] = {}
         self._foreign: set[ResourceKey] = set()
         self._told: dict[tuple[object, ...], Told] = {}
@@ -189,6 +191,8 @@ class TrafficWorld:
         return out
 
     def _serve(self, cluster: str, count: int, ready: dict[str, str]) -> None:
+        if count and cluster not in ready:
+            self.nobody_at[cluster] = self._sim.loop_time
         counter = self.counters.setdefault(cluster, Counter())
         uid = ready.get(cluster)
         quality = self._sim.users.rollouts.quality_of(uid) if uid is not None else Quality(1.0, 0.0)
