@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import structlog
@@ -27,11 +28,11 @@ _FACTS = (
 )
 
 
+@cache
 def quiet() -> None:
     """The engine's log would be most of a run's cost. A run leaves little behind that only the collector can find."""
-    if gc.get_freeze_count() == 0:
-        gc.freeze()
-        gc.set_threshold(100_000, 20, 20)
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(50), logger_factory=structlog.ReturnLoggerFactory()
     )
