@@ -20,6 +20,7 @@ from spinyard.store import SqlStore
 from spinyard.store.schema import metadata
 from spinyard.testing.simulation.parts import Draw, LedgerFacts, MemberFacts, ObjectFacts, RolloutFacts
 from spinyard.testing.simulation.scenario import Scenario, make
+from spinyard.testing.simulation.spinouts import SpinoutSimulation, make_spinouts
 from spinyard.testing.simulation.world import Result, Simulation
 
 _FACTS = (
@@ -41,6 +42,12 @@ def quiet() -> None:
 def simulate(scenario: Scenario | int) -> Result:
     quiet()
     return Simulation(make(scenario) if isinstance(scenario, int) else scenario, PARTS).run()
+
+
+def simulate_spinouts(scenario: Scenario | int) -> Result:
+    """Runs of another sort, with seeds of their own."""
+    quiet()
+    return SpinoutSimulation(make_spinouts(scenario) if isinstance(scenario, int) else scenario, PARTS).run()
 
 
 class TestFaults:

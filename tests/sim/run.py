@@ -1,4 +1,5 @@
-"""`python -m tests.sim.run --seed N [--count M] [--minutes X] [--resume FILE]`: seeds of the simulated world."""
+"""`python -m tests.sim.run --seed N [--count M] [--minutes X] [--resume FILE] [--spinouts]`: seeds of the simulated
+world. `--spinouts`: runs of that sort, which have seeds of their own."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from spinyard.testing.simulation.scenario import Scenario, make
 from spinyard.testing.simulation.shrink import shrink
+from spinyard.testing.simulation.spinouts import make_spinouts
 from spinyard.testing.simulation.world import Result
-from tests.sim.parts import simulate
+from tests.sim.parts import simulate, simulate_spinouts
 
 
 def main() -> int:
@@ -27,13 +30,14 @@ def main() -> int:
     for seed in range(first, first + count):
         if until is not None and time.monotonic() > until:
             break
-        result = simulate(seed)
+        result = simulate_spinouts(seed) if options.spinouts else simulate(seed)
         done += 1
         if not result.ok:
             failed.append(seed)
             print(report(result, tail=options.tail), flush=True)
             if not options.no_shrink:
-                print(shrunk(make(seed), result), flush=True)
+                small = (make_spinouts, simulate_spinouts) if options.spinouts else (make, simulate)
+                print(shrunk(small[0](seed), result, small[1]), flush=True)
             if len(failed) >= options.failures:
                 break
         elif options.verbose:
@@ -57,13 +61,13 @@ def report(result: Result, *, tail: int = 60) -> str:
     return "\n".join(lines)
 
 
-def shrunk(scenario: Scenario, result: Result) -> str:
+def shrunk(scenario: Scenario, result: Result, run: Callable[[Scenario], Result] = simulate) -> str:
     what = result.broken[0][0]
-    small = shrink(scenario, lambda candidate: any(found == what for found, _ in simulate(candidate).broken))
+    small = shrink(scenario, lambda candidate: any(found == what for found, _ in run(candidate).broken))
     lines = [f"it is still broken ({what}) with only:"]
     lines += [f"  {name} at a rate of {rate:.3f}" for name, rate in small.rates]
     lines += [f"  {step}" for step in small.steps]
-    again = simulate(small)
+    again = run(small)
     lines += ["and then its last events are:", *(f"  {line}" for line in again.log[-40:])]
     return "\n".join(lines)
 
@@ -82,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--failures", type=int, default=1, help="stop after so many")
     parser.add_argument("--tail", type=int, default=60)
     parser.add_argument("--no-shrink", action="store_true")
+    parser.add_argument("--spinouts", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args()
 

@@ -38,6 +38,9 @@ class Final:
                 out += [f"Hold {facts.name} was released, and is {facts.state}"] if facts.deleting else []
             elif facts.kind == "Rollout":
                 out += self._rollouts.running(facts)
+            elif facts.kind == "Spinout":
+                # Told by the run itself, which is of its own sort.
+                continue
             elif facts.deleting or facts.state not in ("ready", "serving", "warm"):
                 out.append(f"Spin {facts.name} is {facts.state}: {facts.why}")
         return out + self._rollouts.ended(objects) + self._world()

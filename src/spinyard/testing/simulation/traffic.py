@@ -167,12 +167,12 @@ class TrafficWorld:
         self.look()
         ready: dict[str, str] | None = None
         for uid, history in self.routes.items():
-            count = _binomial(self._chance, int(self.rates.get(uid, 0.0) * TICK_SECONDS * 2), 0.5)
+            count = binomial(self._chance, int(self.rates.get(uid, 0.0) * TICK_SECONDS * 2), 0.5)
             if not count:
                 continue
             ready = self._ready() if ready is None else ready
             one = history[-1]
-            new = _binomial(self._chance, count, one.weight / WEIGHT_ALL) if one.split else 0
+            new = binomial(self._chance, count, one.weight / WEIGHT_ALL) if one.split else 0
             self._serve(one.main, count - new, ready)
             if new:
                 self._serve(one.split, new, ready)
@@ -196,7 +196,7 @@ class TrafficWorld:
         counter = self.counters.setdefault(cluster, Counter())
         uid = ready.get(cluster)
         quality = self._sim.users.rollouts.quality_of(uid) if uid is not None else Quality(1.0, 0.0)
-        failed = _binomial(self._chance, count, quality.failures)
+        failed = binomial(self._chance, count, quality.failures)
         counter.true_requests += count
         counter.true_failures += failed
         counter.underway.append((self._sim.loop_time + quality.latency, count, failed, quality.latency))
@@ -263,14 +263,14 @@ def _figures(one: ClusterTraffic) -> tuple[int, int, int]:
     return one.requests, one.failures, one.active
 
 
-def _binomial(chance: Chance, count: int, share: float) -> int:
+def binomial(chance: Chance, count: int, share: float) -> int:
     """By inversion: one number drawn."""
     if count <= 0 or share <= 0.0:
         return 0
     if share >= 1.0:
         return count
     if share > 0.5:
-        return count - _binomial(chance, count, 1.0 - share)
+        return count - binomial(chance, count, 1.0 - share)
     left, drawn = chance.fraction(), 0
     probability = (1.0 - share) ** count
     odds = share / (1.0 - share)

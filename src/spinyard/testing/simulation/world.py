@@ -292,14 +292,14 @@ class Simulation:
             plane.thaw()
         self._start_if_none()
         final = Final(self)
-        self.users.last_wishes()
+        self.last_wishes()
         begun = self.loop.time()
         wrong: list[str] = []
         limit = begun + HEAL_SECONDS + self.jumped + self.users.pools.jobs.queue_seconds()
         right = 0  # twice in a row: the last wishes may not have been looked at yet
         while right < 2 and self.loop.time() < limit and not self.result.broken:
             await asyncio.sleep(3.0)
-            right = 0 if (wrong := final.wrong()) else right + 1
+            right = 0 if (wrong := final.wrong() + self.wrong()) else right + 1
         self.result.healed_seconds = self.loop.time() - begun
         if wrong:
             self.broken("[5, 6, 13] not as wished for after healing", "; ".join(wrong[:6]))
@@ -313,8 +313,15 @@ class Simulation:
             self.broken(
                 "[13] changes although nothing is to be done", f"{count} calls, last {self.checks.last_mutation}"
             )
-        if wrong := final.wrong():
+        if wrong := final.wrong() + self.wrong():
             self.broken("[13] not as wished for after the quiet", "; ".join(wrong[:6]))
+
+    def last_wishes(self) -> None:
+        self.users.last_wishes()
+
+    def wrong(self) -> list[str]:
+        """What else is not as it should be, in runs of another sort."""
+        return []
 
     def _do(self, step: Step) -> None:
         handler = getattr(self, "_do_" + step.what.replace("-", "_"), None)
