@@ -7,6 +7,8 @@ a row did not end.
 from __future__ import annotations
 
 import argparse
+import ast
+import hashlib
 import importlib
 import json
 import os
@@ -55,27 +57,55 @@ def main() -> int:
     found = []
     for row in rows:
         console.print(f"{row}: up to {_limit(row, options.scale)} s", highlight=False)
-        load = os.getloadavg()[0]
-        found.append({**_run(row, Scale(options.scale)), "scale": options.scale, "load": round(load, 2)})
+        began = _began(row, options.scale)
+        found.append({**_run(row, Scale(options.scale)), **began})
         _print(console, found[-1])
     facts["load_after"] = [round(value, 2) for value in os.getloadavg()]
     others = _rows_before(options.out, {row["id"] for row in found}) if options.only else []
     order = list(LIMIT_SECONDS)
     everything = sorted((*found, *others), key=lambda row: order.index(row["id"]))
-    report = {"commit": machine.commit(ROOT), "machine": facts, "rows": everything}
+    report = {"machine": facts, "rows": everything}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n")
     Console(width=140).print(_table(found))
+    for row in others:
+        console.print(
+            f"{row['id']} is of {row.get('commit', 'unknown')[:9]}. {row.get('outdated', '')}", highlight=False
+        )
     return 0 if all(row["ok"] for row in found) else 1
 
 
+def _began(row: str, scale: str) -> dict[str, Any]:
+    """Of what code, when and how a row was measured: rows of one file may be of several runs."""
+    return {
+        "scale": scale,
+        "load": round(os.getloadavg()[0], 2),
+        "commit": machine.commit(ROOT),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "definition": definition(row),
+    }
+
+
+def definition(row: str) -> str:
+    """Changes with what the row's module says, not with its comments and layout."""
+    path = ROOT / "bench" / "rows" / f"{row.lower()}.py"
+    tree = ast.dump(ast.parse(path.read_bytes())) if path.exists() else ""
+    return hashlib.sha256(tree.encode()).hexdigest()[:12]
+
+
 def _rows_before(path: Path, now: set[str]) -> list[dict[str, Any]]:
-    """Rows of the file that this run leaves out; each tells its own scale and load."""
+    """Rows of the file that this run leaves out. One whose definition has changed since is no figure of today's row."""
     try:
         rows = json.loads(path.read_bytes())["rows"]
     except (OSError, ValueError, KeyError):
         return []
-    return [row for row in rows if row["id"] in LIMIT_SECONDS and row["id"] not in now]
+    return [checked(row) for row in rows if row["id"] in LIMIT_SECONDS and row["id"] not in now]
+
+
+def checked(row: dict[str, Any]) -> dict[str, Any]:
+    if row.get("definition") == definition(row["id"]):
+        return row
+    return {**row, "ok": None, "outdated": "The row is defined otherwise since then: this is no figure of today's."}
 
 
 def _measure(row: str, scale: Scale, out: Path) -> int:

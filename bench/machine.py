@@ -43,5 +43,8 @@ def fsync_ms() -> float:
 
 
 def commit(root: Path) -> str:
+    """`+` after it: the tree that was measured differs from it."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    measured = ("src", "sdk", "bench", ":!bench/results")
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", *measured], cwd=root, check=False).returncode
+    return f"{done.stdout.strip()}{'+' if changed else ''}" if done.stdout else "unknown"

@@ -88,10 +88,9 @@ def results_of(question: Question, ramps: int) -> Cell:
 
 
 def is_met(cell: Cell) -> bool:
-    """Within the floor, as far as so many ramps can tell (three standard errors)."""
+    """No allowance for chance: with few ramps a single false verdict is a miss."""
     ours = cell.judges["spinyard"]
-    noise = 3.0 * math.sqrt(FLOOR / 100.0 / ours.ramps)
-    return ours.false is None or ours.false <= FLOOR / 100.0 + noise
+    return ours.false is None or ours.false <= FLOOR / 100.0
 
 
 def power(times: int) -> list[dict[str, Any]]:

@@ -140,9 +140,8 @@ def results_of(question: Question, ramps: int, run: int = 0) -> list[Cell]:
 
 
 def is_met(cell: Cell) -> bool:
-    """Within the floor, as far as so many ramps can tell (three standard errors)."""
-    ours = cell.judges["spinyard"]
-    return ours.false <= FLOOR / 100.0 + 3.0 * math.sqrt(FLOOR / 100.0 / ours.ramps)
+    """No allowance for chance: with few ramps a single false verdict is a miss."""
+    return cell.judges["spinyard"].false <= FLOOR / 100.0
 
 
 def power(times: int) -> Iterator[dict[str, Any]]:

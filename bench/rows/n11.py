@@ -75,7 +75,7 @@ def measure(scale: Scale) -> Measured:
         peers={"threshold judge, 60 s x 5 (replayed)": figures(peer)},
         floor=FLOOR,
         aim=AIM,
-        ok=ours.p99 <= FLOOR and late == 0,
+        ok=ours.p99 <= FLOOR and late == 0 and decided.p99 <= DECISION_MS_MAX,
         notes={
             "floor_is_of": "p99, first step 10 %",
             "aim_is_of": "p99, first step 25 %",

@@ -16,7 +16,7 @@ from bench.home import ROOT
 from bench.lifecycles import REPLICAS, live, yard
 from bench.measured import Measured, Scale, figures
 
-SPINS = {Scale.QUICK: (1_000,), Scale.NORMAL: (1_000, 10_000), Scale.FULL: (1_000, 10_000, 100_000)}
+SPINS = {Scale.QUICK: (1_000, 4_000), Scale.NORMAL: (1_000, 10_000), Scale.FULL: (1_000, 10_000, 100_000)}
 RUNS = {Scale.QUICK: 2, Scale.NORMAL: 3, Scale.FULL: 3}
 FLOOR, AIM = 500.0, 3_000.0
 FLAT = 0.10

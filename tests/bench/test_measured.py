@@ -43,8 +43,26 @@ def test_a_missed_floor_fails_the_run_and_is_written(monkeypatch: pytest.MonkeyP
     report = json.loads((tmp_path / "latest.json").read_text())
     assert [row["id"] for row in report["rows"]] == ["N2", "N4"]
     assert report["rows"][0]["ok"] is False
-    assert len(report["commit"]) == 40
+    assert all(len(row["commit"].rstrip("+")) == 40 and row["at"] and row["definition"] for row in report["rows"])
     assert {"cores", "cpu", "kernel", "fsync_ms", "load_before", "load_after"} <= report["machine"].keys()
+
+
+def test_a_row_that_stays_keeps_its_commit_and_is_no_figure_of_what_is_defined_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert _fake_row(monkeypatch, tmp_path, ok=True) == 0
+    path = tmp_path / "latest.json"
+    before = json.loads(path.read_text())
+    before["rows"] = [
+        {**row, "id": name, "commit": "older"} for row, name in zip(before["rows"], ("N7", "N8"), strict=True)
+    ]
+    before["rows"][0]["definition"] = bench.definition("N7")
+    path.write_text(json.dumps(before))
+    assert _fake_row(monkeypatch, tmp_path, ok=True) == 0
+    rows = {row["id"]: row for row in json.loads(path.read_text())["rows"]}
+    assert rows["N7"]["commit"] == rows["N8"]["commit"] == "older"
+    assert rows["N7"]["ok"] is True and "outdated" not in rows["N7"]
+    assert rows["N8"]["ok"] is None and "defined otherwise" in rows["N8"]["outdated"]
 
 
 def test_a_row_that_breaks_is_a_row_that_missed(monkeypatch: pytest.MonkeyPatch) -> None:
