@@ -3,6 +3,7 @@ one is not among the wheels of this machine."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -98,3 +99,33 @@ async def test_a_figure_is_asked_for_once_in_a_moment(prometheus: Prometheus, ga
     for _ in range(5):
         await gauges.read(LookGauge(prometheus.url, "x"))
     assert len(prometheus.asked) == 1
+
+
+async def test_an_answer_that_comes_in_parts_is_read_to_its_end_and_no_further_than_is_allowed(
+    gauges: PrometheusGauges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+    whole = b'{"status":"success","data":{"resultType":"scalar","result":[1,"7"]}}'
+
+    async def in_parts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(whole) + whole[:40])
+        await writer.drain()
+        asked.set()
+        await released.wait()
+        writer.write(whole[40:])
+        writer.close()
+
+    released = asyncio.Event()
+    server = await asyncio.start_server(in_parts, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server:
+        reading = asyncio.ensure_future(gauges.read(LookGauge(url, "x")))
+        await asked.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)  # the first part is on its way through the loop
+        released.set()
+        assert await reading == GaugeSample(7.0, 1.0)
+        monkeypatch.setattr("spinyard.telemetry.gauges.BODY_BYTES_MAX", len(whole) - 1)
+        too_long = await gauges.read(LookGauge(url, "y"))
+        assert isinstance(too_long, Unknown) and "bytes" in too_long.why

@@ -75,11 +75,23 @@ class PrometheusGauges:
         url = look.url.rstrip("/") + "/api/v1/query"
         try:
             async with self._session.get(url, params={"query": look.query}, allow_redirects=False) as answer:
-                body = await answer.content.read(BODY_BYTES_MAX)
+                body = await _whole(answer.content)
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return Unknown(f"{look.url} did not answer: {str(error) or type(error).__name__}")
+        if body is None:
+            return Unknown(f"{look.url} answered with more than {BODY_BYTES_MAX} bytes")
         return _read(look.url, status, body)
+
+
+async def _whole(content: aiohttp.StreamReader) -> bytes | None:
+    """None: it is longer than is read. One read gives what has arrived, which need not be all."""
+    body = b""
+    while part := await content.read(BODY_BYTES_MAX + 1 - len(body)):
+        body += part
+        if len(body) > BODY_BYTES_MAX:
+            return None
+    return body
 
 
 def _read(url: str, status: int, body: bytes) -> GaugeSample | Unknown:
