@@ -27,7 +27,9 @@ from spinyard.core.spinout import (
     SpinoutStep,
     ThresholdGate,
 )
+from spinyard.core.want import BoundaryRule
 from spinyard.manifest import from_json, load, schema, to_json, to_yaml
+from spinyard.proxy.translate_paths import rule_problem
 from spinyard.spinout.config import config_digest
 from spinyard.spinout.routes import overlap
 
@@ -200,6 +202,16 @@ spec:
         (9, "out_of_range"),
         (10, "invalid_duration"),
     ]
+
+
+GOOD_PATHS = ["/photos/{photo-id}", "/photos/{photo_id}/x-y/*", "/a%20b", "/" + "/".join("a" * 64), "/~!$&'()+,;=:@/"]
+BAD_PATHS = ["/a%2", "/a%", "/{1}", "/{a}b", "/" + "/".join("a" * 65), "/a/..", "/.", "/{" + "a" * 64 + "}"]
+
+
+@pytest.mark.parametrize("path", [*GOOD_PATHS, *BAD_PATHS])
+def test_the_data_plane_takes_the_paths_that_a_manifest_may_have_and_no_others(path: str) -> None:
+    _, problems = from_json({**LEAST, "spec": {**LEAST["spec"], "boundary": {"routes": [f"GET {path}"]}}})
+    assert bool(problems) == bool(rule_problem(BoundaryRule(path=path))) == (path in BAD_PATHS), problems
 
 
 def test_routes_overlap_when_a_request_is_of_both() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from spinyard.core.route_path import PATH_CHARACTERS_MAX, SEGMENTS_MAX, is_segment
 from spinyard.core.spinout import Objective, Shadow, SpinoutGates, SpinoutSpec, ThresholdGate
 from spinyard.manifest.fields import CookieName, Duration, HeaderName, Label, Pause, Percent, SomeText, UrlPath
 from spinyard.manifest.rollout_shapes import KEY_LENGTH_MAX, STEPS_MAX
@@ -27,16 +28,16 @@ NAMES_MAX = 100
 CONTRACT_BYTES_MAX = 256 * 1024
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 
-_SEGMENT = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()+,;=:@]|%[0-9A-Fa-f]{2})+")
-_PART = re.compile(r"\{[A-Za-z_][A-Za-z0-9_-]{0,62}\}")
 _PATH_HINT = 'a path such as "/thumbs", "/photos/{id}/thumb" or "/thumbs/*"'
 
 
 def route_path(value: str) -> str:
     """Exact, with whole segments in braces, or with `/*` at the end."""
     *middle, last = value.split("/")[1:]
+    if len(middle) >= SEGMENTS_MAX:
+        raise Bad("invalid_path", f"{shown(value)} has more than {SEGMENTS_MAX} segments", _PATH_HINT)
     for segment in (*middle, *((last,) if last not in ("", "*") else ())):
-        if segment in ("", ".", "..") or not (_SEGMENT.fullmatch(segment) or _PART.fullmatch(segment)):
+        if not is_segment(segment):
             raise Bad(
                 "invalid_path", f"{shown(value)} has the segment {shown(segment)}", _PATH_HINT, _path_tip(segment)
             )
@@ -77,7 +78,7 @@ class BoundaryRouteShape(Shape):
     method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] | None = Field(
         default=None, description="Default: any method."
     )
-    path: Annotated[UrlPath, AfterValidator(route_path), Field(max_length=1024)] = Field(
+    path: Annotated[UrlPath, AfterValidator(route_path), Field(max_length=PATH_CHARACTERS_MAX)] = Field(
         description='Exact, with parts ("/photos/{id}/thumb"), or "/thumbs/*" for everything under it.'
     )
     writes: Annotated[list[Label], Field(max_length=NAMES_MAX)] = Field(

@@ -6,17 +6,14 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from spinyard.core.route_path import PATH_CHARACTERS_MAX, SEGMENTS_MAX, is_part, is_segment
 from spinyard.core.want import BoundaryRule
 
 Dict = dict[str, Any]
 
 REST = "*"
-PATH_CHARACTERS_MAX = 1024
-SEGMENTS_MAX = 64
 RULES_MAX = 200
 
-_PART = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
-_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,;=:@%-]+")
 _METHOD = re.compile(r"[A-Z]{0,20}")
 
 
@@ -28,7 +25,7 @@ def rule_problem(rule: BoundaryRule) -> str:
     if not rule.path.startswith("/") or len(rule.path) > PATH_CHARACTERS_MAX or len(segments) > SEGMENTS_MAX:
         return f"{rule.path[:80]!r} is not a path: it starts with / and is not too long"
     *before, last = segments
-    if all(_is_named(segment) for segment in before) and (last in ("", REST) or _is_named(last)):
+    if all(is_segment(segment) for segment in before) and (last in ("", REST) or is_segment(last)):
         return ""
     return f"{rule.path[:80]!r} is not a path of segments, {{parts}} and at most one * at its end"
 
@@ -36,7 +33,7 @@ def rule_problem(rule: BoundaryRule) -> str:
 def path_match(path: str) -> Dict:
     """Of the path as it came, without its query. A part is one segment that is not empty."""
     segments = _segments(path)
-    if not any(_PART.fullmatch(segment) for segment in segments):
+    if not any(is_part(segment) for segment in segments):
         return {"prefix": path.removesuffix(REST)} if segments[-1] == REST else {"path": path}
     return {"safe_regex": {"regex": "".join(f"/{_segment_regex(segment)}" for segment in segments)}}
 
@@ -55,18 +52,13 @@ def _segments(path: str) -> list[str]:
     return path.split("/")[1:] or [""]
 
 
-def _is_named(segment: str) -> bool:
-    is_dots = segment in (".", "..")
-    return bool(_PART.fullmatch(segment) or _LITERAL.fullmatch(segment)) and not is_dots
-
-
 def _segment_regex(segment: str) -> str:
     if segment == REST:
         return ".*"
-    return "[^/]+" if _PART.fullmatch(segment) else re.escape(segment)
+    return "[^/]+" if is_part(segment) else re.escape(segment)
 
 
 def _breadth(segment: str) -> int:
     if segment == REST:
         return 2
-    return 1 if _PART.fullmatch(segment) else 0
+    return 1 if is_part(segment) else 0
