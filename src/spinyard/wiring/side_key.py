@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from spinyard.usecases.forced_side import new_key
 from spinyard.wiring.token import is_own_token
@@ -12,16 +13,21 @@ from spinyard.wiring.token import is_own_token
 
 @dataclass(slots=True)
 class SideKey:
+    """May be called by several threads."""
+
     path: Path
     value: str = ""
+    _one_at_a_time: Lock = field(default_factory=Lock)
 
     def __call__(self) -> str:
-        """The same as long as the file is ours alone; else another one, and tokens of the old one end."""
-        if not self.value:
-            if not is_own_token(self.path):
-                self._write(new_key())
-            self.value = self.path.read_text()
-        return self.value
+        """The same as long as the file is ours alone; else another one. Tokens of the old one end for a Spinout when
+        the first of the new one is made for it."""
+        with self._one_at_a_time:
+            if not self.value:
+                if not is_own_token(self.path):
+                    self._write(new_key())
+                self.value = self.path.read_text()
+            return self.value
 
     def _write(self, text: str) -> None:
         fresh = self.path.with_suffix(".new")
