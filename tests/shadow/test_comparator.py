@@ -28,7 +28,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def server(handler: Handler) -> AsyncIterator[tuple[str, int]]:
-    runner = web.AppRunner(web.Application(), access_log=None)
+    runner = web.AppRunner(web.Application(), access_log=None, shutdown_timeout=0.1)
     runner.app.router.add_route("*", "/{path:.*}", handler)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -50,8 +50,8 @@ class Yard:
     def __init__(self, comparator: Comparator, session: aiohttp.ClientSession) -> None:
         self.comparator, self._session = comparator, session
 
-    async def copy(self, path: str = "/a?b=1", method: str = "GET", boundary: str = NAME) -> int:
-        headers = {SHADOW_HEADER: boundary, "Host": "shop.localhost"}
+    async def copy(self, path: str = "/a?b=1", method: str = "GET", boundary: str = NAME, **more: str) -> int:
+        headers = {SHADOW_HEADER: boundary, "Host": "shop.localhost", **more}
         async with self._session.request(method, f"http://envoy{path}", headers=headers) as answer:
             return answer.status
 
@@ -80,7 +80,7 @@ async def yard(parent: Handler, unit: Handler, rules: Rules = Rules()) -> AsyncI
 
         async with server(inside) as (address, port):
             socket = Path(folder) / "s.sock"
-            comparator = Comparator(socket, f"{address}:{port}", SystemClock(), rules_of)
+            comparator = Comparator(socket, f"{address}:{port}", SystemClock(), rules_of, ask_seconds=0.5)
             await comparator.start()
             connector = aiohttp.UnixConnector(str(socket))
             try:
@@ -116,12 +116,33 @@ async def test_a_unit_that_fails_or_is_gone_counts_as_an_error_a_failing_parent_
         for _ in range(6):
             await one.copy()
         found = await one.until(lambda found: found.compared == 6)
-        assert (found.different, found.errors) == (6, 6)
+        assert (found.different, found.errors, found.fields) == (0, 6, (("status 500", 6),))
     async with yard(says(1, status=500), says(1)) as one:
         for _ in range(6):
             await one.copy()
         found = await one.until(lambda found: found.skipped == 6)
         assert found.compared == 0
+
+
+async def test_a_unit_that_hangs_or_breaks_off_counts_as_an_error() -> None:
+    async def hangs(request: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response(text="x")
+
+    async def breaks_off(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"content-length": "1000"})
+        await answer.prepare(request)
+        await answer.write(b"x")
+        assert request.transport is not None
+        request.transport.abort()
+        return answer
+
+    for unit in (hangs, breaks_off):
+        async with yard(says(1), unit) as one:
+            for _ in range(5):
+                await one.copy()
+            found = await one.until(lambda found: found.compared == 5)
+            assert (found.errors, found.fields) == (5, (("no whole answer in time", 5),))
 
 
 async def test_methods_that_write_and_unknown_boundaries_are_asked_of_nobody() -> None:
@@ -152,6 +173,20 @@ async def test_what_is_too_much_is_not_compared_and_counted() -> None:
         assert (await one.found()).skipped > 0
         free.set()
         await one.until(lambda found: found.compared + found.skipped == WAITING_MAX + 40)
+
+
+async def test_whole_plain_answers_are_asked_for_whatever_the_user_had() -> None:
+    seen: list[str] = []
+
+    async def parent(request: web.Request) -> web.Response:
+        seen.extend(name for name in ("Accept-Encoding", "Range", "If-None-Match") if name in request.headers)
+        return web.Response(text="x")
+
+    async with yard(parent, parent) as one:
+        for _ in range(5):
+            await one.copy(**{"Accept-Encoding": "gzip", "Range": "bytes=0-1", "If-None-Match": '"a"'})
+        await one.until(lambda found: found.compared == 5)
+    assert seen == []
 
 
 async def test_the_parent_never_has_more_than_one_request_for_it() -> None:

@@ -11,12 +11,13 @@ restart the comparison begins anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 import structlog
@@ -41,20 +42,22 @@ TWICE_UNTIL = 30
 """so many reads are answered twice by the parent at first; then one in TWICE_EVERY"""
 TWICE_EVERY = 10
 SAFE = ("GET", "HEAD")
-_HOP = frozenset(
+# Of one connection; and what would have no body compared, or one that only looks different.
+_NOT_COPIED = frozenset(
     {
-        "connection",
-        "keep-alive",
-        "transfer-encoding",
-        "upgrade",
-        "te",
-        "trailer",
-        "content-length",
-        "expect",
-        wire.SHADOW_HEADER,
-        wire.SIDE_HEADER,
+        *("connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length", "expect"),
+        *("accept-encoding", "range", "if-range", "if-match", "if-none-match", "if-modified-since"),
+        *("if-unmodified-since", wire.SHADOW_HEADER, wire.SIDE_HEADER),
     }
 )
+_NOT_ADDED = ("Accept-Encoding", "Accept", "User-Agent")
+
+
+class _NoAnswer(Enum):
+    NO_ANSWER = "no whole answer in time"
+
+
+NO_ANSWER: Final = _NoAnswer.NO_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,15 @@ class Comparator:
     nobody knows that boundary (any more)."""
 
     def __init__(
-        self, socket: Path, inside: str, clock: Clock, rules: Callable[[str], Awaitable[Rules | None]]
+        self,
+        socket: Path,
+        inside: str,
+        clock: Clock,
+        rules: Callable[[str], Awaitable[Rules | None]],
+        ask_seconds: float = ASK_SECONDS_MAX,
     ) -> None:
         self._socket, self._inside, self._clock, self._rules = socket, inside, clock, rules
+        self._ask_seconds = ask_seconds
         self._findings: dict[str, Findings] = {}
         self._queue: asyncio.Queue[_Copy] = asyncio.Queue(WAITING_MAX)
         self._worker: asyncio.Task[None] | None = None
@@ -91,7 +100,7 @@ class Comparator:
         self._socket.unlink(missing_ok=True)
         await web.UnixSite(self._runner, str(self._socket)).start()
         os.chmod(self._socket, 0o600)
-        timeout = aiohttp.ClientTimeout(total=ASK_SECONDS_MAX)
+        timeout = aiohttp.ClientTimeout(total=self._ask_seconds)
         self._client = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
         self._worker = asyncio.create_task(self._work(), name="shadow")
 
@@ -135,7 +144,7 @@ class Comparator:
         """Answered at once: nobody reads it."""
         findings = self._findings.get(request.headers.get(wire.SHADOW_HEADER, ""))
         if findings is not None and request.method in SAFE:
-            headers = tuple((n, v) for n, v in request.headers.items() if n.lower() not in _HOP)
+            headers = tuple((n, v) for n, v in request.headers.items() if n.lower() not in _NOT_COPIED)
             copy = _Copy(request.headers[wire.SHADOW_HEADER], request.method, request.raw_path, headers)
             try:
                 self._queue.put_nowait(copy)
@@ -150,7 +159,7 @@ class Comparator:
             try:
                 await self._compare(copy)
             except Exception as error:  # noqa: BLE001  one strange answer must not end the comparing
-                _log.warning("copy_not_compared", boundary=copy.boundary, error=repr(error))
+                _log.warning("copy_not_compared", boundary=copy.boundary, error=type(error).__name__)
                 if (findings := self._findings.get(copy.boundary)) is not None:
                     findings.skipped += 1
             await self._clock.sleep(REST * (self._clock.monotonic() - began))
@@ -165,30 +174,40 @@ class Comparator:
         self._turn += 1
         is_twice = findings.noise_reads < TWICE_UNTIL or self._turn % TWICE_EVERY == 0
         old, new = await asyncio.gather(self._ask(copy, wire.PARENT), self._ask(copy, wire.UNIT))
-        if old is None or old.status >= 500:
-            findings.skipped += 1  # nothing to compare with
+        if not isinstance(old, Answer) or old.status >= 500 or new is None:
+            findings.skipped += 1  # nothing to compare with, or we could not ask
             return
         expected = fields_of(old, rules)
         again = await self._ask(copy, wire.PARENT) if is_twice else None
-        if again is not None and again.status < 500:
+        if isinstance(again, Answer) and again.status < 500:
             findings.note_noise(differing(expected, fields_of(again, rules)))
-        if new is None:
-            findings.note(("no answer",), None, is_error=True)
+        if new is NO_ANSWER:
+            findings.note(("no whole answer in time",), None, is_error=True)
             return
+        assert isinstance(new, Answer)
         found = fields_of(new, rules)
+        if new.status >= 500:
+            wrong = sample(self._clock.now(), copy.method, copy.target, expected, found, rules)
+            findings.note((f"status {new.status}",), wrong, is_error=True)
+            return
         names = differing(expected, found)
         kept = sample(self._clock.now(), copy.method, copy.target, expected, found, rules) if names else None
-        findings.note(names, kept, is_error=new.status >= 500)
+        findings.note(names, kept)
 
-    async def _ask(self, copy: _Copy, side: wire.Side) -> Answer | None:
-        """None: no whole answer in time."""
+    async def _ask(self, copy: _Copy, side: wire.Side) -> Answer | _NoAnswer | None:
+        """None: it could not be asked; that says nothing of the side, for which Envoy would have answered."""
         assert self._client is not None
         headers = [*copy.headers, (wire.SHADOW_HEADER, copy.boundary), (wire.SIDE_HEADER, side)]
         url = URL(f"http://{self._inside}{copy.target}", encoded=True)
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with self._client.request(copy.method, url, headers=headers, allow_redirects=False) as answer:
+        try:
+            async with self._client.request(
+                copy.method, url, headers=headers, skip_auto_headers=_NOT_ADDED, allow_redirects=False
+            ) as answer:
                 return Answer(answer.status, tuple(answer.headers.items()), await _whole(answer))
-        return None
+        except (TimeoutError, aiohttp.ClientPayloadError):
+            return NO_ANSWER
+        except (aiohttp.ClientError, OSError):
+            return None
 
 
 async def _whole(answer: aiohttp.ClientResponse) -> bytes:

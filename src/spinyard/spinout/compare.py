@@ -20,9 +20,14 @@ from spinyard.core.observed import ShadowFound
 
 BODY_BYTES_MAX = 1 << 20
 DEPTH_MAX = 32
-FIELDS_MAX = 2_000
-KINDS_MAX = 500
+FIELDS_MAX = 500
+NAME_CHARS_MAX = 160
+NAMES_CHARS_MAX = 40_000
+"""of all names of one answer; beyond it is compared as bytes"""
+KINDS_MAX = 50
 """distinct sets of differing fields that are counted apart"""
+DIFFERING_MAX = 20
+HEADERS_MAX = 100
 SAMPLES_MAX = 20
 VALUE_CHARS_MAX = 80
 NOISE_MIN = 5
@@ -74,7 +79,8 @@ def fields_of(answer: Answer, rules: Rules) -> dict[str, str]:
         low = name.lower()
         if low not in _NO_PART and not low.startswith(_NO_PART_PREFIXES):
             seen.setdefault(low, []).append(value)
-    out |= {f"header {name}": ", ".join(values) for name, values in seen.items()}
+    headers = list(seen.items())[:HEADERS_MAX]
+    out |= {_short(f"header {name}"): ", ".join(values) for name, values in headers}
     out |= _body_fields(answer, rules)
     return {name: value for name, value in out.items() if not _is_named(name, rules.ignore)}
 
@@ -83,7 +89,8 @@ def differing(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]
     """With another status nothing else is compared: an error page differs everywhere."""
     if old.get("status") != new.get("status"):
         return ("status",)
-    return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return (*names[:DIFFERING_MAX], *(["(and more)"] if len(names) > DIFFERING_MAX else []))
 
 
 def sample(at: float, method: str, path: str, old: Mapping[str, str], new: Mapping[str, str], rules: Rules) -> Sample:
@@ -126,17 +133,26 @@ def _body_fields(answer: Answer, rules: Rules) -> dict[str, str]:
 
 
 def _flatten(value: Json, path: str, out: dict[str, list[str]], rules: Rules, depth: int) -> None:
-    if len(out) >= FIELDS_MAX:
+    """What is redacted is one field, with all that is in it: names may tell as much as values."""
+    if len(out) >= FIELDS_MAX or sum(map(len, out)) > NAMES_CHARS_MAX:
         raise ValueError("too many fields")
+    is_whole = depth >= DEPTH_MAX or (path and _is_named(path, rules.redact))
     match value:
-        case dict() if value and depth < DEPTH_MAX:
+        case dict() if value and not is_whole:
             for key, below in value.items():
-                _flatten(below, f"{path}/{key}", out, rules, depth + 1)
-        case list() if value and depth < DEPTH_MAX:
+                _flatten(below, _short(f"{path}/{key}"), out, rules, depth + 1)
+        case list() if value and not is_whole:
             for below in _ordered(value, path, rules):
                 _flatten(below, f"{path}/*", out, rules, depth + 1)
         case _:
             out.setdefault(path, []).append(json.dumps(value, sort_keys=True))
+
+
+def _short(name: str) -> str:
+    """Names come from whoever answers: a long one is its beginning and a hash."""
+    if len(name) <= NAME_CHARS_MAX:
+        return name
+    return f"{name[: NAME_CHARS_MAX - 20]}…{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def _ordered(values: Sequence[Json], path: str, rules: Rules) -> Sequence[Json]:
@@ -160,6 +176,7 @@ class Findings:
     noise_reads: int = 0
     noise: Counter[str] = field(default_factory=Counter)
     differed: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
 
     def note_noise(self, names: Sequence[str]) -> None:
@@ -169,15 +186,18 @@ class Findings:
                 self.noise[name] += 1
 
     def note(self, names: tuple[str, ...], seen: Sample | None, *, is_error: bool = False) -> None:
+        """An error is one, and no difference beside it."""
         self.compared += 1
-        self.errors += is_error
-        if not names:
+        if is_error:
+            self.errors += 1
+            self.failed[names[0]] += 1
+        if seen is not None:
+            self.samples = [*self.samples[-(SAMPLES_MAX - 1) :], seen]
+        if is_error or not names:
             return
         if names not in self.differed and len(self.differed) >= KINDS_MAX:
             names = ("(too many kinds of differences)",)
         self.differed[names] += 1
-        if seen is not None:
-            self.samples = [*self.samples[-(SAMPLES_MAX - 1) :], seen]
 
     def is_noise(self, name: str, differed: int) -> bool:
         """Not clearly more often than by itself: the upper end of its noise (Wilson, 99.9 %) reaches its rate."""
@@ -186,13 +206,13 @@ class Findings:
         return differed / self.compared <= _upper(self.noise[name], self.noise_reads)
 
     def by_field(self) -> list[tuple[str, int]]:
-        """(name, how often), beyond the noise, most frequent first."""
+        """(name, how often), beyond the noise, most frequent first; errors are never noise."""
         counts: Counter[str] = Counter()
         for names, times in self.differed.items():
             for name in names:
                 counts[name] += times
         real = [(name, times) for name, times in counts.items() if not self.is_noise(name, times)]
-        return sorted(real, key=lambda one: (-one[1], one[0]))
+        return sorted([*self.failed.items(), *real], key=lambda one: (-one[1], one[0]))
 
     def found(self) -> ShadowFound:
         """Nothing counts as compared, nor as different, before the noise is known."""
