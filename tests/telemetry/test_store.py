@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from spinyard.ports.traces import TraceFilter, TraceSummary
-from spinyard.telemetry.store import SPANS_OF_A_TRACE_MAX, TraceStore
+from spinyard.telemetry.store import SPANS_OF_A_SERVICE_MAX, SPANS_OF_A_TRACE_MAX, TraceStore
 from tests.telemetry.exports import START, TRACE, identity, span
 
 
@@ -124,8 +124,25 @@ def test_what_comes_late_of_a_trace_that_has_gone_is_not_another_trace(clock: Ha
 
 def test_a_trace_takes_only_so_many_spans_and_says_so(clock: HandClock) -> None:
     store = store_of(clock)
-    refused = store.add(span(number + 1) for number in range(SPANS_OF_A_TRACE_MAX + 5))
+    numbers = range(SPANS_OF_A_TRACE_MAX + 5)
+    refused = store.add(span(number + 1, service=f"service {number % 100}") for number in numbers)
     assert (refused, store.dropped, len(store.find(TRACE))) == (5, 5, SPANS_OF_A_TRACE_MAX)
+
+
+def test_a_service_that_fills_a_trace_leaves_room_for_the_others(clock: HandClock) -> None:
+    store = store_of(clock)
+    of_gateway = (span(number + 1, service="gateway") for number in range(SPANS_OF_A_TRACE_MAX))
+    assert store.add(of_gateway) == SPANS_OF_A_TRACE_MAX - SPANS_OF_A_SERVICE_MAX
+    assert store.add(span(10_000 + number, service="unit") for number in range(100)) == 0
+
+
+def test_a_trace_that_lacks_spans_is_shown_but_is_none_to_count_by(clock: HandClock) -> None:
+    store = store_of(clock)
+    store.add([*(span(number + 1) for number in range(SPANS_OF_A_SERVICE_MAX)), span(1, trace=identity(7, 32))])
+    assert len(list(store.since(0))) == 2
+    assert store.add([span(10_000)]) == 1
+    assert [{one.trace_id for one in spans} for spans in store.since(0)] == [{identity(7, 32)}]
+    assert len(store.find(TRACE)) == SPANS_OF_A_SERVICE_MAX
 
 
 @pytest.mark.parametrize(

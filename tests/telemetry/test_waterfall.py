@@ -118,6 +118,25 @@ async def test_the_engine_is_told_which_traces_are_whole() -> None:
     assert isinstance(await reader.read(LookGauge("http://x", "y")), Unknown)
 
 
+async def test_a_caller_from_outside_who_uses_one_trace_for_all_its_requests_fails_no_gate() -> None:
+    clock = SystemClock()
+    store = TraceStore(clock)
+    store.steady_since = 0.0
+    now_ms = (clock.now() - 60) * 1000 - 1_700_000_000_000
+    about = {"spinyard.service": CLUSTER}
+    for trace, requests in ((identity(1, 32), 3), (identity(2, 32), 5_000)):
+        entries = [
+            gateway(number, 0, trace=trace, kind="server", at=now_ms, attributes=about)
+            for number in range(1, requests + 1)
+        ]
+        store.add(entries)
+        store.add(
+            span(10_000 + one, one, trace=trace, service="thumbnails", at=now_ms) for one in range(1, requests + 1)
+        )
+    found = await JoinReader(store, clock).read(LookJoin(CLUSTER, clock.now() - 300))
+    assert found == TraceJoin(3, 0)
+
+
 @pytest.mark.parametrize(("cluster", "service"), [(CLUSTER, "thumbnails"), ("default/web/ab", "web"), ("odd", "odd")])
 def test_the_service_of_a_cluster_is_known_by_its_name(cluster: str, service: str) -> None:
     assert service_of(cluster) == service

@@ -59,7 +59,8 @@ class TraceReader(Protocol):
         ...
 
     def since(self, at: float) -> Iterable[Sequence[Span]]:
-        """The spans of each trace of which something arrived at or after `at` (seconds since the epoch)."""
+        """The spans of each trace of which something arrived at or after `at` (seconds since the epoch), and of which
+        nothing was left out for want of room."""
         ...
 
 

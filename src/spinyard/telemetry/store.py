@@ -2,7 +2,8 @@
 
 What is kept must be whole, or requests would look broken that are not. So when there is no room for what comes in
 WINDOW_SECONDS_MIN only every second trace is taken, or every fourth, and so on, by its id; and what comes late of a
-trace that has gone is not taken for a new one. Where wholeness cannot be had, after a start and after more are taken
+trace that has gone is not taken for a new one. Of one trace each service has so much room: what lacks spans is shown,
+and is not counted by. Where wholeness cannot be had, after a start and after more are taken
 again, `steady_since` says from when on it can.
 
 One thread: whoever adds or reads does so in the event loop. Nothing is written to disk.
@@ -22,7 +23,9 @@ from spinyard.ports.traces import TraceFilter, TraceSummary
 BYTES_MAX: Final = 64 << 20
 AGE_SECONDS_MAX: Final = 3600.0
 TRACES_MAX: Final = 20_000
-SPANS_OF_A_TRACE_MAX: Final = 1_000
+SPANS_OF_A_TRACE_MAX: Final = 2_000
+SPANS_OF_A_SERVICE_MAX: Final = 500
+"""in one trace: whoever uses one trace for many requests takes no room from those whom they reach"""
 NAMES_OF_A_TRACE_MAX: Final = 64
 WINDOW_SECONDS_MIN: Final = 30.0
 THINNED_TIMES_MAX: Final = 16
@@ -40,7 +43,8 @@ _TRACE_BYTES: Final = 1_500
 
 @dataclass(slots=True)
 class _Trace:
-    """`arrived_at` by the monotonic clock, `last_at` by that of the world."""
+    """`arrived_at` by the monotonic clock, `last_at` by that of the world. `services`: how many spans of each.
+    `is_cut`: some had no room."""
 
     arrived_at: float
     spans: dict[str, Span] = field(default_factory=dict)
@@ -48,10 +52,14 @@ class _Trace:
     start_ns: int = 0
     end_ns: int = 0
     failed: int = 0
-    services: dict[str, None] = field(default_factory=dict)
+    services: dict[str, int] = field(default_factory=dict)
     sides: dict[str, None] = field(default_factory=dict)
     first: Span | None = None
     last_at: float = 0.0
+    is_cut: bool = False
+
+    def has_room(self, service: str) -> bool:
+        return len(self.spans) < SPANS_OF_A_TRACE_MAX and self.services.get(service, 0) < SPANS_OF_A_SERVICE_MAX
 
 
 class TraceStore:
@@ -108,7 +116,8 @@ class TraceStore:
             trace.last_at = now
             if span.span_id in trace.spans:
                 continue
-            if len(trace.spans) >= SPANS_OF_A_TRACE_MAX:
+            if not trace.has_room(span.service):
+                trace.is_cut = True
                 refused += 1
                 continue
             self._put(trace, span)
@@ -135,7 +144,7 @@ class TraceStore:
     def since(self, at: float) -> Iterator[Sequence[Span]]:
         self._make_room()
         for trace in list(self._traces.values()):
-            if trace.last_at >= at:
+            if trace.last_at >= at and not trace.is_cut:
                 yield tuple(trace.spans.values())
 
     def _put(self, trace: _Trace, span: Span) -> None:
@@ -148,8 +157,8 @@ class TraceStore:
         trace.start_ns = min(trace.start_ns or span.start_ns, span.start_ns)
         trace.end_ns = max(trace.end_ns, span.end_ns)
         trace.failed += span.error
-        if len(trace.services) < NAMES_OF_A_TRACE_MAX:
-            trace.services[span.service] = None
+        if span.service in trace.services or len(trace.services) < NAMES_OF_A_TRACE_MAX:
+            trace.services[span.service] = trace.services.get(span.service, 0) + 1
         if span.side and len(trace.sides) < NAMES_OF_A_TRACE_MAX:
             trace.sides[span.side] = None
         if trace.first is None or _order(span) < _order(trace.first):
