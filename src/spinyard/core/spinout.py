@@ -161,7 +161,7 @@ class SpinoutSpec:
     unit_uid: str = ""
     approvals: tuple[Approval, ...] = ()
     started: int = 0
-    """how many times a person said `start`; an attempt begins with each; it sets `promoted` and `promoted_fully` back"""
+    """how many times a person said `start`; an attempt begins with each, with nothing promoted"""
     promoted: int = 0
     """so many steps a person has let pass"""
     promoted_fully: bool = False
