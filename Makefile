@@ -53,7 +53,7 @@ fmt: dev-env ## format and mend what ruff can mend
 sim: run-env ## replay one seed of the simulated world: make sim SEED=42
 	@$(PY) -m tests.sim.run --seed $(SEED) $(ARGS)
 
-crash: dev-env ## kill the real server at every failpoint, 20 times each
+crash: dev-env ## kill the real server at every failpoint that services, pools and rollouts pass, 20 times each
 	@$(PY) -m tests.crash.run --times 20 $(ARGS)
 
 bench: bench-env ## every published number, with its peer in the same run (ARGS="--only N2,N4 --quick")
