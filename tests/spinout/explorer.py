@@ -246,8 +246,13 @@ def check(before: World, after: World) -> None:
     has_requests = max(old.weight, old.mirror) > 0
     fails = before.verdict is Verdict.FAIL and before.counts and not new.blind_since
     if has_requests and fails and old.is_bounded and before.state not in (S.ROLLING_BACK, S.ROLLED_BACK):
-        at_once = after.state == S.ROLLING_BACK and new.weight == new.mirror == 0
-        require(at_once, "4: a guard that fails goes back at once")
+        if not before.parent.ready and max(old.weight, old.shown_weight):
+            stays = after.state == S.HELD and new.weight == old.weight
+            stopped = after.state == S.ROLLING_BACK and new.stopped_reason != "GateFailed"
+            require(stays or stopped, "4: a guard sends nothing to a parent without an instance")
+        else:
+            at_once = after.state == S.ROLLING_BACK and new.weight == new.mirror == 0
+            require(at_once, "4: a guard that fails goes back at once")
     if (before.wished("abort") or before.row.delete_at) and before.state not in OVER:
         require(after.state in BACK, "5: abort and delete are accepted in every phase")
         require(after.state == S.ABANDONED or new.weight == new.mirror == 0, "5: in one write")

@@ -81,7 +81,7 @@ def test_a_dead_unit_is_sent_back_soon_but_not_when_the_parent_is_dead_too() -> 
     yard = at("ramping").run(1)
     yard.unit.ready = yard.parent.ready = 0
     yard.run(30)
-    assert (yard.state, yard.status.held_reason) == ("held", "BelowFloor")
+    assert (yard.state, yard.status.held_reason) == ("held", "NoWayBack")
 
 
 def test_0_percent_counts_when_it_is_confirmed_and_the_unit_s_counter_stands_still() -> None:

@@ -21,14 +21,24 @@ from spinyard.spinout import gates
 from spinyard.spinout.config import config_digest
 from spinyard.spinout.measure import observed
 from spinyard.spinout.phases import LOOK_SECONDS, REST_SECONDS, RULES, Go, Stay, floor_of, with_passed
-from spinyard.spinout.records import percent
-from spinyard.spinout.retreat import must_go_back, retreat, rolled_back, rolling_back
+from spinyard.spinout.records import paged, percent
+from spinyard.spinout.retreat import (
+    broken,
+    must_go_back,
+    nobody_to_go_back_to,
+    retreat,
+    rolled_back,
+    rolling_back,
+    to_call,
+)
 from spinyard.spinout.snapshot import PROXY, SpinoutSnapshot
-from spinyard.spinout.status import TRANSITIONS, SpinoutState, decode_spinout_status
+from spinyard.spinout.status import TRANSITIONS, SpinoutState, SpinoutStatus, decode_spinout_status
 
 S = SpinoutState
 UNTOUCHED = (S.PROPOSED, S.ANALYSED, S.DECIDED, S.CONTRACTED)
 """phases in which the data plane knows nothing of it"""
+NO_WAY_BACK = "NoWayBack"
+"""a guard says that it must go back, and the parent cannot take it"""
 
 
 def decide(s: SpinoutSnapshot) -> Plan:
@@ -111,6 +121,9 @@ def stay(s: SpinoutSnapshot, state: SpinoutState, outcome: Stay) -> Plan:
 
 def hold_reason(s: SpinoutSnapshot, state: SpinoutState) -> tuple[str, str] | None:
     """(why, reason) as long as something other than the gates keeps it from rising."""
+    stop, nobody = broken(s), nobody_to_go_back_to(s)
+    if stop is not None and nobody:
+        return f"it would go back, but {nobody}: {stop[0]}", NO_WAY_BACK
     if s.row.paused:
         return "it is held; resume lets it go on", "Paused"
     found = s.hold
@@ -134,10 +147,17 @@ def hold(s: SpinoutSnapshot, state: SpinoutState, why: str, reason: str) -> Plan
         held_generation=s.row.generation,
         needs=why,
     )
-    events = (EventDraft("Warning", reason, f"held at {percent(status.weight)}: {why}"),)
-    return s.plan(
-        S.HELD, f"{why}; it stays at {percent(status.weight)}", reason, status, wake_in=rest(s), events=events
-    )
+    return told(s, status, why, reason)
+
+
+def told(s: SpinoutSnapshot, status: SpinoutStatus, why: str, reason: str) -> Plan:
+    """That it is held, to everybody; and where only people can help, to whoever is to be called."""
+    words = f"held at {percent(status.weight)}: {why}"
+    is_page = reason == NO_WAY_BACK
+    words = to_call(s, words) if is_page else words
+    return s.plan(S.HELD, f"{why}; it stays at {percent(status.weight)}", reason, status, wake_in=rest(s),
+                  events=(EventDraft("Warning", reason, words),),
+                  records=(paged(status, words),) if is_page else ())  # fmt: skip
 
 
 def overdue(s: SpinoutSnapshot, state: SpinoutState, needs: str) -> Plan:
@@ -158,6 +178,8 @@ def held(s: SpinoutSnapshot) -> Plan:
     if holding is not None:
         why, reason = holding
         status = msgspec.structs.replace(s.status, held_why=why, held_reason=reason, needs=why)
+        if reason == NO_WAY_BACK != s.status.held_reason:
+            return told(s, status, why, reason)
         return s.plan(S.HELD, f"{why}; it stays at {percent(status.weight)}", reason, status, wake_in=rest(s))
     if s.status.held_reason == "Inconclusive" and s.row.generation == s.status.held_generation:
         outcome = RULES[before](s)

@@ -10,7 +10,15 @@ from spinyard.core.figures import NOTHING, Reading
 from spinyard.core.observed import ClusterTraffic, Unknown
 from spinyard.core.plan import EventDraft, Plan
 from spinyard.core.verdict import Verdict
-from spinyard.spinout.phases import REST_SECONDS, SOON_SECONDS, begin_attempt, not_scaffolded, taken_away, with_passed
+from spinyard.spinout.phases import (
+    REST_SECONDS,
+    SOON_SECONDS,
+    begin_attempt,
+    floor_of,
+    not_scaffolded,
+    taken_away,
+    with_passed,
+)
 from spinyard.spinout.records import confirmed, paged, percent, verdict
 from spinyard.spinout.snapshot import SpinoutSnapshot
 from spinyard.spinout.status import SpinoutState, SpinoutStatus
@@ -38,10 +46,23 @@ def must_go_back(s: SpinoutSnapshot) -> tuple[str, str] | None:
     for uid, name, reason in ((spec.parent_uid, spec.parent, "ParentGone"), (spec.unit_uid, spec.unit, "UnitGone")):
         if uid and s.service(uid) is None:
             return f"Service {name} is gone, or going", reason
-    return broken(s)
+    return None if nobody_to_go_back_to(s) else broken(s)
+
+
+def nobody_to_go_back_to(s: SpinoutSnapshot) -> str:
+    """Why the parent cannot take back what the unit has: there going back helps no request. A person may say abort
+    nevertheless."""
+    if not max(s.status.weight, s.status.shown_weight):
+        return ""
+    is_shrunk = S.RETIRING in (s.row.state, s.status.held_from)
+    parent, least = s.in_traffic(s.spec.parent_uid), floor_of(s) if is_shrunk else 1
+    if parent is None or parent >= least:
+        return ""
+    return f"{parent} of {floor_of(s)} instances of {s.spec.parent} are in traffic"
 
 
 def broken(s: SpinoutSnapshot) -> tuple[str, str] | None:
+    """What a guard says."""
     status = s.status
     if not status.weight and not status.mirror:
         return None
@@ -50,9 +71,7 @@ def broken(s: SpinoutSnapshot) -> tuple[str, str] | None:
         return f"{worst.name}: {worst.why}", "GateFailed"
     if s.rejected:
         return f"the data plane refuses {percent(status.weight)}: {s.rejected}", "Rejected"
-    # Where nobody answers at the parent either, going back helps no request.
-    is_down = status.missing_since and s.now - status.missing_since > MISSING_SECONDS
-    if is_down and s.in_traffic(s.spec.parent_uid) != 0:
+    if status.missing_since and s.now - status.missing_since > MISSING_SECONDS:
         return f"no instance of {s.spec.unit} has been in traffic for {MISSING_SECONDS:g} s", "UnitDown"
     return None
 
@@ -130,12 +149,14 @@ def still_going(s: SpinoutSnapshot, why: str, wake_in: float) -> Plan:
     if s.now - status.since <= limit or status.paged:
         return s.plan(S.ROLLING_BACK, why, "RollingBack", status, wake_in=wake_in)
     status = msgspec.structs.replace(status, paged=True)
-    words = f"it is not at 0 % after {limit:g} s: {why}; it goes on trying"
-    if s.spec.escalation:
-        words += f". To call: {s.spec.escalation}"
+    words = to_call(s, f"it is not at 0 % after {limit:g} s: {why}; it goes on trying")
     events = (EventDraft("Warning", "AbortOverdue", words),)
     return s.plan(S.ROLLING_BACK, why, "RollingBack", status, wake_in=wake_in, events=events,
                   records=(paged(status, words),))  # fmt: skip
+
+
+def to_call(s: SpinoutSnapshot, words: str) -> str:
+    return f"{words}. To call: {s.spec.escalation}" if s.spec.escalation else words
 
 
 def at_zero(s: SpinoutSnapshot, proof: str, *, proves: bool = True) -> Plan:
