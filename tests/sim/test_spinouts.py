@@ -36,7 +36,7 @@ def test_everything_holds_in_every_seed() -> None:
 def test_a_seed_gives_the_same_run_again() -> None:
     first, second = simulate_spinouts(5), simulate_spinouts(5)
     assert first.trace == second.trace
-    assert first.passes == second.passes > 100
+    assert first.passes == second.passes > 50
 
 
 @pytest.mark.timeout(120)

@@ -48,7 +48,7 @@ def is_shadowed(spec: SpinoutSpec) -> bool:
 
 
 def not_covered(spec: SpinoutSpec, parent: Route | None, unit: Route | None) -> str:
-    """Why the unit's own route does not take the boundary's requests; empty when it does."""
+    """Why the unit's own route does not take what moved; empty when it does. What stayed with the parent stays."""
     if unit is None:
         return f"{spec.unit} has no route of its own"
     hosts = parent.hosts if parent is not None else ()
@@ -56,7 +56,7 @@ def not_covered(spec: SpinoutSpec, parent: Route | None, unit: Route | None) -> 
     if missing:
         return f"the route of {spec.unit} has not the host {missing[0]} of {spec.parent}"
     for route in spec.routes:
-        if not _is_under(_fixed_part(route.path), unit.path_prefix):
+        if may_move(spec, route) and not _is_under(_fixed_part(route.path), unit.path_prefix):
             return f"the route of {spec.unit} ({unit.path_prefix}) does not cover {route.path}"
     return ""
 
