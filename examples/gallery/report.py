@@ -59,12 +59,14 @@ def report(
     latency = result.totals.latency_ms
     answers = result.headers.get("x-gallery-version", {}).get(BAD, 0)
     zero, last = rollouts.zero, result.times[BAD][1]
+    why = rollouts.ended[0]["status"].get("stoppedReason", "")
     rows: list[tuple[str, str, bool | None]] = [
         ("requests", str(result.totals.sent), None),
         ("failed", str(found.lost), found.lost == 0),
         ("  unsafe requests in flight on the killed instance", str(found.unsafe), None),
         (f"  errors that version {BAD} itself answered", f"{found.own} of {answers}", None),
-        (f"version {BAD}: first request to verified 0 %", f"{zero - rollouts.first:.1f} s", True),
+        (f"version {BAD}: why it went back", why, why == "GateFailed"),
+        ("  first request to verified 0 %", f"{zero - rollouts.first:.1f} s", None),
         ("  its last request before that", f"{zero - last:.1f} s", last <= zero),
         ("claim to first answer, cold / warm", f"{seconds_text(claims.cold)} / {seconds_text(claims.warm)}", None),
         ("latency p50 / p99", f"{latency.p50:.1f} / {latency.p99:.1f} ms", None),

@@ -11,15 +11,16 @@ from examples.gallery.show import Show
 from examples.gallery.stage import Json
 from spinyard.testing.load_result import Failure, LoadResult
 
+UNIT = "thumbs"
 BEFORE, AFTER = "thumbnails in the monolith", "thumbnails carried out"
 
 
 def lost(*results: LoadResult) -> tuple[int, int, list[Failure]]:
     """(lost to the machinery, errors that the bad unit itself answered, those of the lost that were kept)"""
     failures = [one for result in results for one in result.failures]
-    own = [one for one in failures if one.apart]
-    rest = [one for one in failures if not one.apart]
-    return sum(result.totals.failed for result in results), len(own), rest
+    own = [one for one in failures if one.apart and one.headers.get("x-gallery-instance", "").startswith(f"{UNIT}-")]
+    rest = [one for one in failures if one not in own]
+    return sum(result.totals.failed + result.totals.apart for result in results) - len(own), len(own), rest
 
 
 def report(
@@ -46,7 +47,7 @@ def report(
         ("requests", str(pages.totals.sent + thumbs.totals.sent), None),
         ("lost to the machinery", str(failed), failed == 0),
         ("  errors that the bad version itself answered", str(own), None),
-        *((f"thumbs with {what}: back by itself, verified", f"{took:.1f} s", True) for what, took, _ in backs),
+        *(row for back in backs for row in _back(*back)),
         *([("resources left", str(len(left)), not left)] if left is not None else []),
     ]
     show.table("What was promised, and what was seen", promised)
@@ -55,3 +56,11 @@ def report(
     for line in [failure_text(one) for one in kept[:LINES_MAX]] + (left or [])[:LINES_MAX]:
         show.say(f"    [red]{escape(line)}[/]")
     return more == 0 and all(good is not False for _, _, good in (*rows, *promised))
+
+
+def _back(what: str, took: float, spinout: Json) -> list[tuple[str, str, bool | None]]:
+    why = str(spinout["status"].get("stoppedReason", ""))
+    return [
+        (f"{UNIT} with {what}: why it went back", why, why == "GateFailed"),
+        ("  verdict to verified 0 %", f"{took:.1f} s", None),
+    ]

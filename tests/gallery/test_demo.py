@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from examples.gallery import claims, rollouts
 from examples.gallery.claims import ClaimAct
 from examples.gallery.report import blame, report
+from examples.gallery.report_spinout import lost
 from examples.gallery.rollouts import BAD, GOOD, RolloutAct
 from examples.gallery.show import Show
 from examples.gallery.show_rollout import rollout_line, rollout_picture
@@ -44,11 +46,12 @@ def result(*failures: Failure, last: float = 104.0) -> LoadResult:
     )
 
 
-def reported(found: LoadResult, left: list[str]) -> tuple[bool, str]:
+def reported(found: LoadResult, left: list[str], why: str = "GateFailed") -> tuple[bool, str]:
     show, stage = Show(), Stage(Path("/nowhere"), "127.0.0.1:1")
     paper = io.StringIO()
     show.console = Console(file=paper, width=120)
     act = RolloutAct(stage, show, lambda: pytest.fail("no load"), first=100.0, zero=104.5)
+    act.ended.append({"status": {"state": "rolled_back", "stoppedReason": why}})
     good = report(show, ClaimAct(stage, cold=1.5, warm=0.05), act, found, left, [])
     return good, paper.getvalue()
 
@@ -81,6 +84,22 @@ def test_a_broken_promise_is_seen(found: LoadResult, left: list[str]) -> None:
     good, said = reported(found, left)
     assert not good
     assert "✗" in said
+
+
+def test_a_version_that_went_back_for_another_reason_than_its_errors_is_no_promise_kept() -> None:
+    good, said = reported(result(), [], "Aborted")
+    assert not good
+    assert "Aborted" in said
+
+
+def marked_by(instance: str) -> Failure:
+    return replace(failure(apart=True), headers={"x-gallery-instance": instance})
+
+
+def test_only_what_the_bad_unit_itself_marked_is_not_lost_to_the_machinery() -> None:
+    gallerys = marked_by("gallery-1")
+    assert lost(result(marked_by("thumbs-1"), gallerys), result(failure()))[:2] == (2, 1)
+    assert gallerys in lost(result(gallerys))[2]
 
 
 def rollout(**status: object) -> Json:
