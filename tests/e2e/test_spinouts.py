@@ -93,6 +93,24 @@ def test_a_unit_that_dies_for_good_is_back_and_the_parent_answers_all_the_rest(m
     assert result.totals.failed < 100
 
 
+def test_a_unit_that_hangs_is_back(move: Callable[[str], Move]) -> None:
+    """No answer is no failure for the data plane as long as its users wait, and none at all when they go away."""
+    it = move("hangs")
+    it.apply()
+    it.ready()
+    it.load(timeout=2)
+    it.start()
+    it.until_weight(50)
+    it.bad_unit.write_text("hang=1")
+    back = it.until("rolled_back", 40)
+    assert "no answer" in back["stopped"]
+    it.bad_unit.write_text("")
+    ended = time.time()
+    it.sees_answers(60)
+    result = it.stop_load()
+    assert [one for one in result.failures if one.unix_time - one.latency_ms / 1000 > ended] == []
+
+
 def test_server_and_envoy_are_killed_in_a_ramp_and_on_the_way_back(house: House, move: Callable[[str], Move]) -> None:
     it = move("killed")
     it.apply()

@@ -79,6 +79,12 @@ class Side:
     spec: ServiceSpec = field(default_factory=lambda: ServiceSpec(replicas=3, template_digest=Digest("sha256:t")))
     deleting: bool = False
     gone: bool = False
+    hangs: bool = False
+    gives_up_at: float = 1e9
+    """so many wait at most, when it hangs; the rest went away"""
+    waiting: float = 0.0
+    streams: int = 0
+    """stay open"""
     asked: float = 0.0
     failed: float = 0.0
     took: dict[float, float] = field(default_factory=dict)
@@ -90,6 +96,9 @@ class Side:
         return Peer(self.uid, self.name, self.state, self.spec, status, 1, self.deleting, paused=False)
 
     def answers(self, requests: float) -> None:
+        self.waiting = min(self.gives_up_at, self.waiting + requests) if self.hangs else 0.0
+        if self.hangs:
+            return
         self.asked += requests
         self.failed += requests * self.fails
         self.took[self.seconds] = self.took.get(self.seconds, 0.0) + requests
@@ -97,7 +106,7 @@ class Side:
     def counted(self) -> ClusterTraffic:
         requests = int(self.asked)
         below = tuple((bound, int(sum(n for took, n in self.took.items() if took <= bound))) for bound in BUCKETS)
-        return ClusterTraffic(requests, min(requests, int(self.failed)), 0, below)
+        return ClusterTraffic(requests, min(requests, int(self.failed)), int(self.waiting) + self.streams, below)
 
     def forget(self) -> None:
         self.asked = self.failed = 0.0

@@ -49,6 +49,7 @@ from spinyard.spinout.proofs import (
     with_proof,
 )
 from spinyard.spinout.snapshot import SpinoutSnapshot
+from spinyard.spinout.stalled import stalled_gates
 from spinyard.spinout.status import Proven, SpinoutStatus
 
 STEP_REQUESTS_MIN = 20
@@ -79,6 +80,7 @@ def asked(s: SpinoutSnapshot, status: SpinoutStatus) -> Iterator[Gate]:
     yield safely(SUCCESS, partial(alone_gate if is_alone else success_gate, s, status))
     if not is_alone and not is_sticky(s):
         yield from split_gate(status)
+    yield from stalled_gates(s, status)
     yield from latency_gates(s, status)
     if wanted.objective is not None:
         yield safely(BURN, partial(burn_gate, s, status, wanted.objective))
@@ -232,7 +234,8 @@ def split_gate(status: SpinoutStatus) -> list[Gate]:
     if not wrong:
         return []
     share, wanted = new.requests / (old.requests + new.requests), status.weight / WEIGHT_ALL
-    why = f"{share:.1%} of the requests went to the unit, {wanted:.1%} were asked for: the routing is wrong"
+    why = f"{share:.1%} of the requests went to the unit, {wanted:.1%} were asked for: the routing is wrong, or"
+    why += " users went away before they were answered"
     return [Gate(SPLIT, str(Verdict.ERROR), why, old=None, new=share, limit=wanted)]
 
 

@@ -22,6 +22,7 @@ from spinyard.core.verdict import (
 )
 from spinyard.core.verdict.burn import BurnObjective, add, pack, unpack
 from spinyard.spinout.snapshot import SpinoutSnapshot
+from spinyard.spinout.stalled import with_stall
 from spinyard.spinout.status import SpinoutStatus
 
 IDLE_SECONDS = 5.0
@@ -85,6 +86,7 @@ def measured(s: SpinoutSnapshot) -> SpinoutStatus:
         return msgspec.structs.replace(status, blind_since=status.blind_since or s.now)
     status = msgspec.structs.replace(status, blind_since=0.0)
     if before is not None and before.serial == reading.serial:
+        status = with_stall(status, before, reading)
         if (before.old, before.new) == (reading.old, reading.new) and status.step_reading is not None:
             # Nothing happened: nothing is written, but now and then that nobody asked.
             return burnt(s.having(status), reading.at, step.new) if is_idle_long(status, reading.at) else status

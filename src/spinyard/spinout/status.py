@@ -150,6 +150,8 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """the series of good and bad requests of the unit, as core.verdict.burn keeps it"""
     burnt_at: float = 0.0
     blind_since: float = 0.0
+    stalled: Reading | None = None
+    """the last one before the unit ended no request any more, although some are under way"""
     missing_since: float = 0.0
     """since when the unit has no instance in traffic although it has a weight"""
     zero_shown_at: float = 0.0
