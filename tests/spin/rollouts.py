@@ -56,6 +56,7 @@ class House:
         self.domain = RolloutDomain()
         self.service: ServiceSpec | None = ServiceSpec(replicas=self.replicas, template_digest=OLD)
         self.state = "available"
+        self.stable_ready = self.replicas
         self.generation = 1
         self.shown = Shown()
         self.short = 0
@@ -88,7 +89,7 @@ class House:
             return None
         shown = self.shown if self.service.rollout is not None else None
         status = ServiceStatus(
-            observed_generation=self.generation, replicas=self.replicas, ready=self.replicas, shown=shown
+            observed_generation=self.generation, replicas=self.replicas, ready=self.stable_ready, shown=shown
         )
         blob = msgspec.json.encode(status)
         return Peer(

@@ -42,6 +42,41 @@ def test_a_bad_version_goes_back_to_nothing_in_one_write() -> None:
     assert "success rate" in house.status.stopped
 
 
+@pytest.mark.parametrize("what", ["the gate fails", "the new side dies", "its instances fail"])
+def test_nothing_goes_back_to_an_old_side_without_an_instance_until_it_has_one(what: str) -> None:
+    house = House()
+    house.run(60, until="judging")
+    house.stable_ready = 0
+    if what == "the gate fails":
+        house.new_fails = 0.5
+    elif what == "the new side dies":
+        house.short = 1
+    else:
+        failure = ChildFailure(Uid("x" * 20), NEW, NOW + 1, None, "ProcessExited", "exited with code 3")
+        house.failures = [replace(failure, uid=Uid(str(n) * 20)) for n in range(5)]
+    house.run(60)
+    assert (house.row.state, house.weights[-1]) == ("judging", 1000)
+    assert "nobody of the old version is in traffic" in house.plans[-1].why
+    told = [event for plan in house.plans for event in plan.events if event.reason == "NoWayBack"]
+    assert [event.type for event in told] == ["Warning"]
+    house.stable_ready = 4
+    assert house.run(60) == "rolled_back"
+
+
+def test_no_deadline_goes_back_to_nobody_but_a_persons_abort_does() -> None:
+    house = House()
+    house.run(60, until="judging")
+    house.run(60, until="preparing")
+    house.run(60, until="shifting")
+    house.confirms = False
+    house.stable_ready = 0
+    house.run(1000)
+    assert house.row.state == "shifting"
+    house.confirms = True
+    house.wish(abort="I know")
+    assert house.run(60) == "rolled_back"
+
+
 def test_the_new_sides_instances_stay_until_nothing_reaches_them_any_more() -> None:
     house = House()
     house.run(60, until="judging")

@@ -394,8 +394,12 @@ def test_the_parent_keeps_its_room_until_soaking_is_over(yard: Yard) -> None:
     assert refused(Conflict, yard.apply, service("gallery", replicas=1)).code == "capacity_floor"
     shrink(yard, 5)
     shrink(yard, 3)
-    put(yard, "retiring")
+    put(yard, "retiring", weight=10_000)
     shrink(yard, 1)
+    error = refused(Conflict, shrink, yard, 0)
+    assert error.code == "in_use" and "completed" in error.next_step
+    put(yard, "completed")
+    shrink(yard, 0)
 
 
 def test_a_parent_may_shrink_again_when_it_is_rolled_back(yard: Yard) -> None:

@@ -128,7 +128,8 @@ def refuse_fewer(tx: Transaction, service: StoredObject, after: ServiceSpec) -> 
                 f"back first: `spinyard spinout abort {row.name} -n {namespace} --why '...'`.",
                 details={"spinout": row.name, "state": row.state, "capacityFloor": spec.capacity_floor},
             )
-        if not is_parent and after.external is None and after.replicas == 0 and has_weight(one):
+        if after.external is None and after.replicas == 0 and has_weight(one):
+            # Of a parent that is retiring as well: nobody else can take back what a failing unit has.
             raise _needed(one, f"Service {namespace}/{name}", "no instance at all")
 
 
@@ -155,7 +156,8 @@ def _needed(spinout: StoredObject, service: str, what: str) -> Conflict:
     return Conflict(
         f"{service} is the {part} of Spinout {row.name}, which is {row.state}: {what} is refused meanwhile.",
         code="in_use",
-        next_step=f"Go back first (`spinyard spinout abort {row.name} -n {row.namespace} --why '...'`), or let it end.",
+        next_step=f"Go back first (`spinyard spinout abort {row.name} -n {row.namespace} --why '...'`), or let it be "
+        "completed.",
         details={"usedBy": [spinout_id(spinout).path], "state": row.state},
     )
 

@@ -115,9 +115,11 @@ def climbing(s: RolloutSnapshot, state: RolloutState) -> Plan:
     status = watched(s, measured(s))
     found = gates(s, status)
     status = msgspec.structs.replace(status, gates=found)
-    stop = stop or broken(s, status)
     if stop is not None:
         return retreat(s, status, *stop)
+    stop = broken(s, status)
+    if stop is not None:
+        return guarded(s, status, *stop)
     s = RolloutSnapshot(s.row, s.spec, status, s.seen, s.now)
     match state:
         case RolloutState.PREPARING:
@@ -164,6 +166,21 @@ def broken(s: RolloutSnapshot, status: RolloutStatus) -> tuple[str, str] | None:
     return None
 
 
+def guarded(s: RolloutSnapshot, status: RolloutStatus, why: str, reason: str) -> Plan:
+    """Back, if anybody is there who can take the requests: else it stays and says so. A person may abort it
+    nevertheless."""
+    has_requests = max(status.weight, s.shown.weight) > 0
+    if s.service_status.ready or not has_requests or not s.replicas:
+        return retreat(s, status, why, reason)
+    needs = "an instance of the old version in traffic, to go back to"
+    words = f"it would go back, but nobody of the old version is in traffic: {why}"
+    is_new = s.status.needs != needs
+    events = (EventDraft("Warning", "NoWayBack", f"stays at {percent(status.weight)}: {words}"),) if is_new else ()
+    status = msgspec.structs.replace(status, needs=needs)
+    state = RolloutState(s.row.state)
+    return s.plan(state, words, "NoWayBack", status, wake_in=LOOK_SECONDS, events=events)
+
+
 def prepare(
     s: RolloutSnapshot, status: RolloutStatus, why: str, reason: str, events: tuple[EventDraft, ...] = ()
 ) -> Plan:
@@ -196,7 +213,7 @@ def preparing(s: RolloutSnapshot) -> Plan:
     limit = s.spec.strategy.ready_deadline_seconds
     if waited > limit and not s.is_paused:
         reason = f": {status.last_error}" if status.last_error else ""
-        return retreat(s, status, f"{ready} of {wanted} new instances got into traffic within {limit:g} s{reason}",
+        return guarded(s, status, f"{ready} of {wanted} new instances got into traffic within {limit:g} s{reason}",
                        "NotReadyInTime")  # fmt: skip
     why = f"{ready} of {wanted} new instances are in traffic"
     status = msgspec.structs.replace(
@@ -222,7 +239,7 @@ def shifting(s: RolloutSnapshot) -> Plan:
     limit = s.spec.strategy.ready_deadline_seconds
     if s.now - s.status.since > limit:
         # What is in force meanwhile is the weight before, or the new one: it cannot be told, so it cannot be judged.
-        return retreat(s, s.status, f"{why} for more than {limit:g} s", "NotConfirmed")
+        return guarded(s, s.status, f"{why} for more than {limit:g} s", "NotConfirmed")
     return s.plan(RolloutState.SHIFTING, why, "Shifting", s.status, wake_in=SOON_SECONDS)
 
 
