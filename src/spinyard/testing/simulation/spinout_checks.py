@@ -17,6 +17,7 @@ from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.spec import Kind
 from spinyard.core.spinout import SpinoutSpec
 from spinyard.ports.store import Commit, CommitResult, Committed
+from spinyard.spinout.decide import NO_WAY_BACK
 from spinyard.spinout.status import SpinoutState, SpinoutStatus, decode_spinout_status
 from spinyard.testing.simulation.checks import Checks
 from spinyard.testing.simulation.parts import ObjectFacts
@@ -48,7 +49,9 @@ class SpinoutChecks(Checks):
             self._rises(row, row.spec, seen, before, after, now)
         failing = [gate.name for gate in after.gates if gate.verdict == "fail"]
         going = row.state not in (*BACK, S.COMPLETED)
-        if failing and (after.weight or after.mirror) and going and plan.state not in BACK:
+        if after.held_reason == NO_WAY_BACK:
+            self._sim.reached("spinout-no-way-back")
+        elif failing and (after.weight or after.mirror) and going and plan.state not in BACK:
             self._broken("[4] a guard fails, and it stays", f"{row.name} in {row.state}: {failing}")
         if going and (row.spec.abort or row.delete_at is not None) and plan.state not in BACK:
             self._broken("[5] an abort or a deletion was not taken", f"{row.name} in {row.state}: {plan.why}")
