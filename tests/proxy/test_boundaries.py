@@ -292,7 +292,7 @@ async def test_removal_puts_everything_back_and_leaves_no_cluster(world: Boundar
     await asyncio.sleep(0.02)
     said = await world.echo("/thumbs", {"x-user": "me"})
     assert (said["name"], "x-spinyard-side" in said) == ("parent", False)
-    assert (await world.call("/any", {"x-spinyard-key": "k"}, host=HOST, inside=True))[0] == 404
+    assert (await world.call("/any", {"x-spinyard-key": "k"}, host=HOST, inside=True))[0] == 421
 
     async def are_gone() -> bool:
         return not [name for name in await world.clusters() if "~" in name and "@" in name]

@@ -14,8 +14,9 @@ from spinyard.core.ids import ResourceKey
 from spinyard.core.observed import BoundaryFacts
 from spinyard.core.shift import Sticky
 from spinyard.core.spec import HttpGet, Probe
-from spinyard.core.want import EndpointWant
-from tests.proxy.boundary_world import KEY, THUMBS, WANT, BoundaryWorld
+from spinyard.core.want import EndpointWant, RouteWant
+from spinyard_sdk import wire
+from tests.proxy.boundary_world import HOST, KEY, THUMBS, WANT, BoundaryWorld
 from tests.proxy.world import until
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +91,28 @@ async def test_a_unit_that_envoy_refuses_is_told_and_does_not_hold_up_the_way_ba
     await world.share(0, sticky=Sticky())
     assert {await world.who("/thumbs/1") for _ in range(20)} == {"parent"}
     assert (await world.boundary()).rejected == ""
+
+
+async def test_a_call_from_inside_for_a_boundary_that_is_away_runs_where_it_is(world: BoundaryWorld) -> None:
+    """Whatever Service takes all hosts, or that very one: its answer would be taken for the unit's."""
+    await world.start()
+    port = await world.start_backend("any")
+    elsewhere = ("*", "lost.default.boundary.internal", "*.other.boundary.internal")
+    await world.route("any/route", RouteWant(cluster="default/any/1", hosts=elsewhere, service="default/any"))
+    await world.endpoint("any/endpoint", "default/any/1", port)
+    await world.share(10_000, sticky=Sticky())
+    assert await world.who("/thumbs/f", {wire.KEY_HEADER: "k"}, "POST", host=HOST, inside=True) == "unit"
+    await world.removed(KEY)
+
+    async def asked(host: str) -> tuple[int, str | None]:
+        status, _, answered = await world.call("/thumbs/f", {wire.KEY_HEADER: "k"}, "POST", host=host, inside=True)
+        return status, answered.get(wire.SIDE_HEADER)
+
+    async def is_local() -> bool:
+        return await asked(HOST) == (421, wire.PARENT)
+
+    await until(is_local, "it runs here")
+    for host in ("never.default.boundary.internal", "lost.default.boundary.internal", "a.other.boundary.internal:80"):
+        assert await asked(host) == (421, wire.PARENT), host
+    assert await world.who("/thumbs/f", method="POST", host=HOST) == "any", "from outside it is a host like others"
+    assert await world.who("/", host="elsewhere", inside=True) == "any"

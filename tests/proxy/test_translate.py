@@ -15,6 +15,7 @@ from spinyard.core.spec import Grpc, HttpGet, Probe, TcpSocket
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant
 from spinyard.proxy import encoded, proto, translate, translate_routes
 from spinyard.proxy.route_table import RouteTable
+from spinyard.proxy.translate_boundaries import AWAY
 from spinyard.proxy.translate_listener import gateway_of
 from tests.proxy import golden
 
@@ -174,7 +175,7 @@ def test_the_route_table_kept_up_to_date_equals_one_made_anew(
     assert table == proto.decode("envoy.config.route.v3.RouteConfiguration", anew.body())
     domains = [domain for host in table.get("virtual_hosts", ()) for domain in host["domains"]]
     assert len(domains) == len(set(domains))
-    assert set(domains) == set(_by_domain(list(wants.values())))
+    assert set(domains) == {*_by_domain(list(wants.values())), AWAY}
 
 
 @given(_changes, st.sets(st.sampled_from(["*", "a.b.c", "x", "c"]), max_size=3))
@@ -193,7 +194,7 @@ def test_refused_hosts_are_found_and_the_others_shown(
             break
     else:
         raise AssertionError("it never comes to an end")
-    assert names == set(_by_domain(list(wants.values()))) - bad
+    assert names == {*_by_domain(list(wants.values())), AWAY} - bad
     for key, want in wants.items():
         is_bad = bool(bad & set(translate_routes.domains_of(want)))
         assert table.refusal(key) == ("no" if is_bad else "")

@@ -30,6 +30,9 @@ PROBLEMS: Final = "https://spinyard.dev/problems/"
 WEIGHT_TOTAL: Final = 10_000
 
 
+BOUNDARY_SUFFIX: Final = ".boundary.internal"
+
+
 def flag_key(namespace: str, name: str) -> str:
     """The key of a Spinout's flag, which is also the name of its boundary in code."""
     return name if namespace == "default" else f"{namespace}/{name}"
@@ -37,7 +40,7 @@ def flag_key(namespace: str, name: str) -> str:
 
 def boundary_host(namespace: str, name: str) -> str:
     """The host name under which the SDK calls a boundary's unit through Envoy. `.internal` is nobody's outside."""
-    return f"{name}.{namespace}.boundary.internal"
+    return f"{name}.{namespace}{BOUNDARY_SUFFIX}"
 
 
 def slot(key: str) -> int:

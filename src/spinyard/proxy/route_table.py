@@ -13,7 +13,7 @@ from typing import Any
 from spinyard.core.ids import ResourceKey
 from spinyard.core.want import RouteWant
 from spinyard.proxy import encoded, proto, translate_boundaries, translate_force, translate_inside, translate_tracing
-from spinyard.proxy.translate_boundaries import Boundary
+from spinyard.proxy.translate_boundaries import AWAY, Boundary
 from spinyard.proxy.translate_listener import ROUTES
 from spinyard.proxy.translate_routes import ANY_HOST, domains_of, fallbacks, prefix_of, virtual_host
 
@@ -27,7 +27,7 @@ class RouteTable:
         self._wants: dict[ResourceKey, RouteWant] = {}
         self._by_domain: dict[str, dict[ResourceKey, RouteWant]] = {}
         self._boundaries: tuple[Boundary, ...] = ()
-        self._stale: set[str] = set()
+        self._stale: set[str] = {AWAY}
         self._encoded: dict[str, bytes] = {}
         self._confirmed: dict[str, bytes] = {}
         self._held: list[set[str]] = []
@@ -150,7 +150,7 @@ class RouteTable:
         """What falls back to a wide host contains its routes, and changes with it."""
         touched = {domain}
         if domain.startswith(ANY_HOST):
-            hosts = {boundary.host for boundary in self._boundaries if boundary.host}
+            hosts = {AWAY, *(boundary.host for boundary in self._boundaries if boundary.host)}
             touched |= {name for name in self._by_domain.keys() | hosts if domain in fallbacks(name)}
         self._stale |= touched
         for name in touched:
@@ -158,7 +158,7 @@ class RouteTable:
 
     def _encode(self, domain: str) -> None:
         of_host = [boundary for boundary in self._boundaries if boundary.host == domain]
-        if domain not in self._by_domain and not of_host:
+        if domain not in self._by_domain and not of_host and domain != AWAY:
             self._encoded.pop(domain, None)
             return
         routes: Mapping[str, list[RouteWant]] = {
@@ -172,5 +172,6 @@ class RouteTable:
             if boundary.parent.service in services:
                 before.setdefault(boundary.parent.service, []).extend(translate_boundaries.routes(boundary))
         first = [found for boundary in of_host for found in translate_boundaries.host_routes(boundary)]
+        first += translate_boundaries.away_routes(domain)
         host = encoded.virtual_host(virtual_host(domain, routes, first, before))
         self._encoded[domain] = proto.field(_VIRTUAL_HOSTS_FIELD, host)

@@ -31,6 +31,8 @@ Dict = dict[str, Any]
 
 OLD, NEW, FORCED_OLD, FORCED_NEW = "old", "new", "forced-old", "forced-new"
 SAFE_METHODS = ("GET", "HEAD")
+AWAY = f"*{wire.BOUNDARY_SUFFIX}"
+"""the host of calls under a boundary's host that is not there, or not any more"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def routes(boundary: Boundary) -> list[Dict]:
 def host_routes(boundary: Boundary) -> list[Dict]:
     """What the SDK calls under the boundary's own host name: only from inside, and by its own header for the key."""
     new, weight = boundary.alias(NEW).name, boundary.want.weight
-    inside = {"match": {"prefix": "/"}, "headers": [_is(MARK, "1")]}
+    inside = _FROM_INSIDE
     shadowed = list(_host_compared(boundary, inside))
     if not weight:
         return [*shadowed, _local(inside, [])]
@@ -113,6 +115,11 @@ def host_routes(boundary: Boundary) -> list[Dict]:
         _local(inside, [no_key]),
         *(_routed(boundary.unit, inside, retry, by_key) for retry in (UNSAFE, ANY_METHOD)),
     ]
+
+
+def away_routes(domain: str) -> list[Dict]:
+    """What comes after all boundaries of such a host: no Service answers in a unit's place, whatever hosts it has."""
+    return [_local(_FROM_INSIDE, [])] if domain.endswith(wire.BOUNDARY_SUFFIX) else []
 
 
 def _host_compared(boundary: Boundary, inside: Dict) -> Iterator[Dict]:
@@ -230,6 +237,9 @@ def _local(at: Dict, headers: list[Dict]) -> Dict:
 
 def _is(name: str, value: str) -> Dict:
     return {"name": name, "string_match": {"exact": value}}
+
+
+_FROM_INSIDE: Dict = {"match": {"prefix": "/"}, "headers": [_is(MARK, "1")]}
 
 
 def _header(name: str, value: str) -> Dict:
