@@ -33,9 +33,9 @@ class Reply:
 
 
 class Instance:
-    def __init__(self, data: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, data: Path, env: Mapping[str, str], program: str = "app") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "examples.gallery.app"],
+            [sys.executable, "-m", f"examples.gallery.{program}"],
             cwd=ROOT,
             env={**os.environ, "GALLERY_DATA": str(data), "PORT": "0", **env},
             stdout=subprocess.PIPE,
@@ -85,8 +85,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """start(FOO="1") gives a ready instance; wait=False gives one that listens and may not be ready."""
     running: list[Instance] = []
 
-    def start_one(*, wait: bool = True, **env: str) -> Instance:
-        instance = Instance(tmp_path / "data", env)
+    def start_one(*, wait: bool = True, program: str = "app", **env: str) -> Instance:
+        instance = Instance(tmp_path / "data", env, program)
         running.append(instance)
         if wait:
             instance.wait_event("ready")
