@@ -90,7 +90,7 @@ Event = Callable[[World], None]
 
 
 def _completed(world: World) -> None:
-    world.unit.spec = replace(world.unit.spec, route=Route(("*",), "/photos"))
+    world.unit.spec = replace(world.unit.spec, route=Route(("gallery.local",), "/photos"))
     world.approve("completed")
 
 

@@ -186,7 +186,7 @@ def test_a_start_meant_for_an_attempt_that_goes_back_begins_no_other_by_itself()
 
 def test_an_abort_while_the_boundary_goes_brings_it_back_at_0_percent() -> None:
     yard = at("retiring")
-    yard.unit.spec = replace(yard.unit.spec, route=Route(("*",), "/photos"))
+    yard.unit.spec = replace(yard.unit.spec, route=Route(("gallery.local",), "/photos"))
     yard.approve("completed")
     yard.step()
     assert not yard.status.is_bounded

@@ -35,8 +35,8 @@ def may_move(spec: SpinoutSpec, route: BoundaryRoute) -> bool:
 
 
 def may_copy(spec: SpinoutSpec, route: BoundaryRoute) -> bool:
-    """Never what is not safe: the copy would write a second time."""
-    return spec.shadow.enabled and spec.shadow.share > 0 and route.is_safe
+    """Never what is not safe: the copy would write a second time. An answer to OPTIONS tells nothing to compare."""
+    return spec.shadow.enabled and spec.shadow.share > 0 and route.is_safe and route.method != "OPTIONS"
 
 
 def has_moving(spec: SpinoutSpec) -> bool:
@@ -48,16 +48,20 @@ def is_shadowed(spec: SpinoutSpec) -> bool:
 
 
 def not_covered(spec: SpinoutSpec, parent: Route | None, unit: Route | None) -> str:
-    """Why the unit's own route does not take what moved; empty when it does. What stayed with the parent stays."""
-    if unit is None:
-        return f"{spec.unit} has no route of its own"
-    hosts = parent.hosts if parent is not None else ()
-    missing = [host for host in hosts if host not in unit.hosts and "*" not in unit.hosts]
+    """Why what moved would not be the unit's without the boundary; empty when it would. What stayed with the parent
+    stays. The gateway takes the most specific host, there the longest path, of equal ones the first: so the unit needs
+    each host of the parent itself, and a longer path."""
+    if parent is None or unit is None:
+        return f"{spec.parent if parent is None else spec.unit} has no route of its own"
+    mine, theirs = {host.lower() for host in unit.hosts}, parent.path_prefix
+    missing = [host for host in parent.hosts if host.lower() not in mine]
     if missing:
         return f"the route of {spec.unit} has not the host {missing[0]} of {spec.parent}"
     for route in spec.routes:
         if may_move(spec, route) and not _is_under(_fixed_part(route.path), unit.path_prefix):
             return f"the route of {spec.unit} ({unit.path_prefix}) does not cover {route.path}"
+    if not _is_under(unit.path_prefix, theirs) or _is_under(theirs, unit.path_prefix):
+        return f"the route of {spec.unit} ({unit.path_prefix}) is not more specific than {spec.parent}'s ({theirs})"
     return ""
 
 
@@ -72,5 +76,5 @@ def _fixed_part(path: str) -> str:
 
 
 def _is_under(path: str, prefix: str) -> bool:
-    whole = prefix.rstrip("/")
+    path, whole = path.rstrip("/"), prefix.rstrip("/")
     return path == whole or path.startswith(f"{whole}/")
