@@ -14,12 +14,13 @@ from examples.gallery.report_spinout import AFTER, BEFORE, report
 from examples.gallery.show import Show
 from examples.gallery.show_spinout import spinout_line, spinout_picture
 from examples.gallery.spinouts import MONOLITH, SPINOUT, SpinoutDemo
-from examples.gallery.stage import BrokenPromise, Stage
+from examples.gallery.stage import BrokenPromise, Json, Stage
 from spinyard.manifest import load
 from spinyard.testing.load_result import Failure, LoadResult, Totals
 from tests.gallery.test_demo import failure, result
 
-BACKS = [("20 % errors", 0.4, {"status": {"stopped": "success rate: too many"}})]
+STOPPED = {"stopped": "success rate: too many", "stoppedReason": "GateFailed"}
+BACKS = [("20 % errors", 0.4, {"status": STOPPED})]
 
 
 def run(*failures: Failure) -> LoadResult:
@@ -32,10 +33,12 @@ def of_unit() -> Failure:
     return replace(failure(apart=True), headers={"x-gallery-instance": "thumbs-1"})
 
 
-def reported(pages: LoadResult, thumbs: LoadResult, left: list[str]) -> tuple[bool, str]:
+def reported(
+    pages: LoadResult, thumbs: LoadResult, left: list[str], backs: list[tuple[str, float, Json]] = BACKS
+) -> tuple[bool, str]:
     show, paper = Show(), io.StringIO()
     show.console = Console(file=paper, width=120)
-    return report(show, pages, thumbs, BACKS, left), paper.getvalue()
+    return report(show, pages, thumbs, backs, left), paper.getvalue()
 
 
 def test_errors_that_the_bad_version_marked_break_no_promise_and_are_told() -> None:
@@ -56,6 +59,11 @@ def test_errors_that_the_bad_version_marked_break_no_promise_and_are_told() -> N
 )
 def test_a_broken_promise_is_seen(pages: LoadResult, thumbs: LoadResult, left: list[str]) -> None:
     assert not reported(pages, thumbs, left)[0]
+
+
+def test_a_unit_that_went_back_for_another_reason_than_its_gates_breaks_the_promise() -> None:
+    backs = [("20 % errors", 0.4, {"status": {**STOPPED, "stoppedReason": "Aborted"}})]
+    assert not reported(run(), run(), [], backs)[0]
 
 
 def test_the_files_are_short_and_right_and_the_bad_versions_differ_in_one_word(tmp_path: Path) -> None:
