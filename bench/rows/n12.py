@@ -55,7 +55,7 @@ SETTLE_SECONDS = 0.3
 class Run:
     weight: int
     stopped_ms: float
-    """verdict -> last request that arrived at the unit"""
+    """verdict -> last request that arrived at the unit; 0: there was none after it"""
     written_ms: float
     """verdict -> its commit, before which nothing is asked of the data plane"""
     verified_ms: float
@@ -156,13 +156,13 @@ def _turn(home: Home, weight: int, log: Path, switch: Path) -> Run:
         switch.unlink()
     time.sleep(SETTLE_SECONDS)
     status, events = _status(home), _events(home, began)
-    if status["stoppedReason"] != "GateFailed":
-        raise RuntimeError(f"it went back for another reason: {status['stopped']}")
     verdict = _unix(status["passed"][-1]["leftAt"])
     written = min(at for at, state in events if state == "rolling_back")
     verified = min(at for at, state in events if state == "rolled_back" and at > written)
     arrivals = _arrivals(log, already)
-    first = next(index for index, (_, failed) in enumerate(arrivals) if failed)
+    first = next((index for index, (_, failed) in enumerate(arrivals) if failed), None)
+    if status["stoppedReason"] != "GateFailed" or first is None:
+        raise RuntimeError(f"it went back for another reason: {status['stopped']}")
     return Run(
         weight=weight,
         stopped_ms=max(0.0, arrivals[-1][0] - verdict) * 1000,
