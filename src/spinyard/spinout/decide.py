@@ -144,10 +144,15 @@ def hold(s: SpinoutSnapshot, state: SpinoutState, why: str, reason: str) -> Plan
         held_from=str(state),
         held_why=why,
         held_reason=reason,
-        held_generation=s.row.generation,
+        held_wish=wish_of(s),
         needs=why,
     )
     return told(s, status, why, reason)
+
+
+def wish_of(s: SpinoutSnapshot) -> str:
+    """What people declared and approved; a token for testers is no wish."""
+    return f"{s.status.config_digest} {len(s.spec.approvals)}"
 
 
 def told(s: SpinoutSnapshot, status: SpinoutStatus, why: str, reason: str) -> Plan:
@@ -181,7 +186,7 @@ def held(s: SpinoutSnapshot) -> Plan:
         if reason == NO_WAY_BACK != s.status.held_reason:
             return told(s, status, why, reason)
         return s.plan(S.HELD, f"{why}; it stays at {percent(status.weight)}", reason, status, wake_in=rest(s))
-    if s.status.held_reason == "Inconclusive" and s.row.generation == s.status.held_generation:
+    if s.status.held_reason == "Inconclusive" and wish_of(s) == s.status.held_wish:
         outcome = RULES[before](s)
         if isinstance(outcome, Stay) and not outcome.moved:
             why = f"{s.status.held_why.split(';')[0]}; it still needs {outcome.needs}"

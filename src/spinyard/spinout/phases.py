@@ -73,10 +73,8 @@ def proposed(s: SpinoutSnapshot) -> Outcome:
 
 
 def analysed(s: SpinoutSnapshot) -> Outcome:
-    approval = s.approval(S.DECIDED)
-    if approval is not None and approval.decision not in ("", "go"):
-        why = f"{approval.decision}, said {approval.actor}: {approval.evidence[:500]}"
-        return Stay(s.status, why, REST_SECONDS, "Postponed")
+    if s.approval(S.DECIDED) is not None and not_decided(s):
+        return Stay(s.status, not_decided(s), REST_SECONDS, "Postponed")
     return by_approval(s, S.DECIDED)
 
 
@@ -93,8 +91,22 @@ def by_approval(s: SpinoutSnapshot, phase: SpinoutState) -> Outcome:
     if approval is not None:
         why = f"approved by {approval.actor}: {approval.evidence[:500]}"
         return Go(phase, s.status, why, "Approved", "approved")
-    needs = f"an approval: spinyard spinout approve {s.row.name} {phase} --evidence TEXT"
-    return Stay(s.status, needs, REST_SECONDS, "NotApproved")
+    return Stay(s.status, to_approve(s, phase), REST_SECONDS, "NotApproved")
+
+
+def to_approve(s: SpinoutSnapshot, phase: SpinoutState) -> str:
+    return f"an approval: spinyard spinout approve {s.row.name} {phase} --evidence TEXT"
+
+
+def not_decided(s: SpinoutSnapshot) -> str:
+    """What people have not said yet; empty: they said go."""
+    missing = next((phase for phase in (S.ANALYSED, S.DECIDED) if s.approval(phase) is None), None)
+    if missing is not None:
+        return to_approve(s, missing)
+    said = s.approval(S.DECIDED)
+    if said is not None and said.decision not in ("", "go"):
+        return f"{said.decision}, said {said.actor}: {said.evidence[:500]}"
+    return ""
 
 
 # -- before anything moves ---------------------------------------------------------------------------------------------
@@ -133,6 +145,9 @@ def not_scaffolded(s: SpinoutSnapshot) -> str:
     """What an attempt waits for before it touches the data plane; empty: nothing."""
     if not s.spec.started:
         return f"a person to start it: spinyard spinout start {s.row.name}"
+    # After it went back, and from before it was decided, too.
+    if not_decided(s):
+        return not_decided(s)
     if not (s.spec.contract_digest or s.status.is_contracted or s.approval(S.CONTRACTED)):
         return f"a contract, or an approval: spinyard spinout approve {s.row.name} contracted --evidence TEXT"
     if s.parent is None:
@@ -192,7 +207,7 @@ def instrumented(s: SpinoutSnapshot) -> Outcome:
 
 
 def baselined(s: SpinoutSnapshot) -> Outcome:
-    unready = may_not_rise(s)
+    unready = may_not_rise(s) or not_confirmed(s) or blindness(s)
     if unready:
         return Stay(s.status, unready)
     if not s.spec.shadow.enabled:
@@ -233,7 +248,8 @@ def begin_ramp(s: SpinoutSnapshot, why: str, how: str) -> Go:
 def ramping(s: SpinoutSnapshot) -> Outcome:
     status = s.status
     if status.weight != s.step.weight:
-        unready = may_not_rise(s)
+        # It was left before, when the unit had no instance: what is true since then is asked anew.
+        unready = may_not_rise(s) or not_confirmed(s) or blindness(s)
         if unready:
             return Stay(status, unready, LOOK_SECONDS, "NotReady")
         return Stay(rise(s, status), to_confirm(s), SOON_SECONDS, "Rising", asks_for(s), moved=True)
@@ -241,7 +257,7 @@ def ramping(s: SpinoutSnapshot) -> Outcome:
     if unconfirmed:
         return Stay(status, unconfirmed, SOON_SECONDS, "NotConfirmed")
     lacks = waits(s, s.step)
-    how = "promoted" if s.is_promoted else "" if lacks else passed_how(status)
+    how = "promoted" if s.is_promoted and not blindness(s) else "" if lacks else passed_how(status)
     jumps = s.is_promoted_fully and not s.is_last
     if not how:
         return Stay(status, "; ".join(lacks), LOOK_SECONDS, "Judging")

@@ -195,7 +195,9 @@ class SpinoutSnapshot:
 
     def want(self, status: SpinoutStatus) -> BoundaryWant:
         row = self.row
-        return boundary_want(self.spec, row.namespace, row.name, row.uid, weight=status.weight, mirror=status.mirror)
+        # Whoever has a token chooses no side of what goes back: every request is the parent's.
+        spec = replace(self.spec, jwks="") if status.stopped else self.spec
+        return boundary_want(spec, row.namespace, row.name, row.uid, weight=status.weight, mirror=status.mirror)
 
     def observed(self, provider: str, key: ResourceKey) -> Observed:
         answer = self.seen.answers.get(LookResource(provider, key))

@@ -129,8 +129,8 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     held_from: str = ""
     held_why: str = ""
     held_reason: str = ""
-    held_generation: int = 0
-    """of the spec, when it was held: another one is another wish"""
+    held_wish: str = ""
+    """what was declared and said when it was held: another wish gets all its time"""
     step_begun_at: float = 0.0
     """when the weight of this step was confirmed; 0: not yet"""
     weight_asked_at: float = 0.0
@@ -150,6 +150,8 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """the series of good and bad requests of the unit, as core.verdict.burn keeps it"""
     burnt_at: float = 0.0
     blind_since: float = 0.0
+    lately: Reading | None = None
+    """where the stretch of the unit's last requests began, at full weight"""
     stalled: Reading | None = None
     """the last one before the unit ended no request any more, although some are under way"""
     missing_since: float = 0.0
