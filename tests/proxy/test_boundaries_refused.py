@@ -15,8 +15,9 @@ from spinyard.core.observed import BoundaryFacts
 from spinyard.core.shift import Sticky
 from spinyard.core.spec import HttpGet, Probe
 from spinyard.core.want import EndpointWant, RouteWant
+from spinyard.proxy import doors, translate_routes
 from spinyard_sdk import wire
-from tests.proxy.boundary_world import HOST, KEY, THUMBS, WANT, BoundaryWorld
+from tests.proxy.boundary_world import HOST, KEY, THUMBS, WANT, WEB, BoundaryWorld
 from tests.proxy.world import until
 
 pytestmark = pytest.mark.anyio
@@ -40,8 +41,9 @@ async def _rejected(world: BoundaryWorld, text: str) -> None:
 
 
 async def test_a_taken_port_for_calls_from_inside_stops_neither_the_gateway_nor_the_way_back(
-    world: BoundaryWorld,
+    world: BoundaryWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doors, "LASTING_SECONDS", 0.5)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", world.inside_port))
         taken.listen()
@@ -116,3 +118,58 @@ async def test_a_call_from_inside_for_a_boundary_that_is_away_runs_where_it_is(w
         assert await asked(host) == (421, wire.PARENT), host
     assert await world.who("/thumbs/f", method="POST", host=HOST) == "any", "from outside it is a host like others"
     assert await world.who("/", host="elsewhere", inside=True) == "any"
+
+
+async def test_a_port_that_is_busy_while_envoy_is_replaced_speaks_against_no_boundary(world: BoundaryWorld) -> None:
+    await world.start()
+    await world.share(5000, sticky=Sticky())
+    world.envoys[0].kill()
+    world.envoys[0].wait()
+    with socket.socket() as taken, socket.socket() as inside:
+        for one, port in ((taken, world.port), (inside, world.inside_port)):
+            one.bind(("127.0.0.1", port))
+            one.listen()
+        world.start_envoy()
+
+        async def is_refused() -> bool:
+            return "in use" in world.provider.listener_problem()
+
+        await until(is_refused, "Envoy cannot listen")
+        facts = await world.boundary()
+        assert (facts.rejected, facts.acknowledged) == ("", False)
+    await world.acknowledged(KEY)
+
+
+async def test_a_host_that_another_service_has_is_no_fault_of_the_boundary(world: BoundaryWorld) -> None:
+    await world.start()
+    await world.route("other/route", RouteWant(cluster="default/other/1", hosts=("www.shop",), service="default/other"))
+    await world.share(5000, sticky=Sticky())
+    lost = replace(WEB, hosts=("shop", "www.shop"))
+    await world.rejected("parent/route", lost, "host www.shop and path prefix / belong to default/other already")
+    await world.acknowledged(KEY)
+    assert (await world.boundary()).rejected == ""
+    await world.share(0, sticky=Sticky())
+    assert {await world.who("/thumbs/1") for _ in range(20)} == {"parent"}
+    none_left = replace(WEB, hosts=("www.shop",))
+    await world.provider.ensure(ResourceKey("parent/route"), none_left)
+    await world.share(0, sticky=Sticky())
+    await world.provider.ensure(ResourceKey(KEY), replace(WANT, weight=5000, sticky=Sticky()))
+    await _rejected(world, "belong to default/other")
+
+
+async def test_a_weight_follows_in_a_host_whose_other_routes_envoy_refuses(
+    world: BoundaryWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own check would refuse them first: switched off, to see Envoy's."""
+    monkeypatch.setattr(translate_routes, "prefix_problem", lambda prefix: "")
+    await world.start()
+    await world.share(10_000, sticky=Sticky())
+    bad = RouteWant(cluster="default/bad/1", hosts=("shop",), path_prefix="/a?b", service="default/bad")
+    await world.rejected("bad/route", bad, "path_separated_prefix")
+    facts = await world.boundary()
+    assert (facts.rejected, facts.acknowledged) == ("", True), "it is in force as before"
+    await world.share(0, sticky=Sticky())
+    assert {await world.who("/thumbs/1") for _ in range(20)} == {"parent"}
+    await world.share(10_000, sticky=Sticky())
+    assert {await world.who("/thumbs/1") for _ in range(20)} == {"unit"}
+    await world.rejected("bad/route", bad, "path_separated_prefix")

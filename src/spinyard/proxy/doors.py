@@ -15,6 +15,8 @@ from spinyard.proxy.xds_stream import CLUSTER, LISTENER, RUNTIME, Change
 
 RETRY_SECONDS = 1.0
 RETRY_SECONDS_MAX = 5.0
+LASTING_SECONDS = 10.0
+"""a port that is busy for less, while Envoy is replaced, is nobody's fault"""
 
 
 class Doors:
@@ -32,6 +34,7 @@ class Doors:
         self._listeners = {translate_listener.LISTENER: translate_listener.listener(gateway)}
         if inside is not None:
             self._listeners |= translate_inside.listeners(inside, gateway)
+        self._troubles: dict[str, tuple[float, str]] = {}
         self._tried_at = 0.0
         self._pause = RETRY_SECONDS
         clusters = translate_inside.clusters(inside) if inside is not None else {}
@@ -50,12 +53,14 @@ class Doors:
         """Why the gateway does not listen, in Envoy's words, or empty."""
         return self._xds.refusal(LISTENER, translate_listener.LISTENER)
 
-    def inside_problem(self) -> str:
-        """The same of the listener for calls from inside."""
-        return self._xds.refusal(LISTENER, translate_inside.LISTENER) if self._inside is not None else ""
+    def lasting_inside_problem(self) -> str:
+        """The same of the listener for calls from inside, once it has been so for a while."""
+        since, words = self._troubles.get(translate_inside.LISTENER, (0.0, ""))
+        return words if words and self._clock.monotonic() - since >= LASTING_SECONDS else ""
 
     def tend(self) -> None:
         """A listener that was refused may be possible now."""
+        self._note_troubles()
         refused = [name for name in self._listeners if self._xds.refusal(LISTENER, name)]
         now = self._clock.monotonic()
         if not refused:
@@ -64,6 +69,15 @@ class Doors:
             self._tried_at = now
             self._pause = min(self._pause * 2, RETRY_SECONDS_MAX)
             self._xds.publish([_change(LISTENER, name, self._listeners[name]) for name in refused], again=True)
+
+    def _note_troubles(self) -> None:
+        """Between two tries nothing is refused: only Envoy's yes ends it."""
+        for name in self._listeners:
+            words, confirmed = self._xds.refusal(LISTENER, name), self._xds.confirmed(LISTENER, name)
+            if words:
+                self._troubles[name] = (self._troubles.get(name, (self._clock.monotonic(), ""))[0], words)
+            elif confirmed and confirmed.version >= self._xds.catalogue.wanted[LISTENER][name].version:
+                self._troubles.pop(name, None)
 
 
 def _change(kind: str, name: str, value: Mapping[str, object]) -> Change:

@@ -20,7 +20,7 @@ from spinyard.core.want import BoundaryWant, EndpointState, EndpointWant, RouteW
 from spinyard.errors import ProviderFailure
 from spinyard.ports.clock import Clock
 from spinyard.ports.provider import Capabilities, Owned
-from spinyard.proxy import translate_boundaries, translate_listener
+from spinyard.proxy import translate_listener
 from spinyard.proxy.changes import Changes
 from spinyard.proxy.doors import Doors
 from spinyard.proxy.facts import check, describe, endpoint_facts
@@ -212,24 +212,24 @@ class ProxyProvider:
         return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected, want=want)
 
     def _boundary_facts(self, key: ResourceKey, wish: Wish, want: BoundaryWant) -> BoundaryFacts:
-        """Acknowledged also while a Service is missing: confirmed is then that all goes to the parent. That is what
-        a weight of 0 asks for too, whatever speaks against the boundary."""
+        """Only what is the boundary's own speaks against it: another host or a busy port of its Services does not. A
+        weight of 0 is acknowledged, whatever speaks against it, when Envoy has nothing else; also while a Service is
+        missing."""
         known = self._wanted.boundaries
         boundary, parent = known.in_force.get(key), known.parent_key(want)
         if boundary is None or parent is None:
             rejected = known.problem(want)
             confirmed = self._is_confirmed(wish) and (not rejected or not want.weight)
             return BoundaryFacts(confirmed, rejected, want, known.missing(want))
-        table, domains = self._wanted.table, translate_boundaries.domains(boundary)
+        table = self._wanted.table
         rejected = (
-            table.lost_to(parent)
-            or table.refusal_at(domains)
+            (table.all_lost_to(parent) if boundary.moves else "")
+            or table.refusal_of(boundary)
             or self._cluster_refusal(alias.name for alias in boundary.needed_aliases())
-            or self._doors.problem()
-            or (self._doors.inside_problem() if want.host and want.weight else "")
+            or (self._doors.lasting_inside_problem() if want.host and want.weight else "")
         )
-        confirmed = self._is_confirmed(wish) and table.is_shown_at(domains)
-        return BoundaryFacts(confirmed and not rejected, rejected, want)
+        confirmed = self._is_confirmed(wish) and table.is_boundary_shown(boundary)
+        return BoundaryFacts(confirmed and not (rejected and boundary.moves), rejected, want)
 
     def _cluster_refusal(self, names: Iterable[str]) -> str:
         return next((words for name in names if (words := self._xds.refusal(CLUSTER, name))), "")

@@ -2,12 +2,14 @@
 
 Each virtual host is encoded apart and kept; the message is their concatenation. Envoy takes or refuses the whole, so
 when it refuses, the hosts that changed are tried in halves until the one it means stands alone; that one stays as it
-was confirmed last (or away), with Envoy's words, and the others go on.
+was confirmed last (or away), with Envoy's words, and the others go on. The weights of boundaries in such a host follow
+all the same, in the routes that were confirmed there: the way back to 0 must not depend on who else has that host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from spinyard.core.ids import ResourceKey
@@ -22,14 +24,29 @@ Dict = dict[str, Any]
 _VIRTUAL_HOSTS_FIELD = 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """A virtual host and what it was made of."""
+
+    body: bytes
+    routes: Mapping[str, Sequence[RouteWant]]
+    boundaries: tuple[Boundary, ...]
+
+    def has(self, boundary: Boundary) -> bool:
+        """As it is wanted; for one that shares and copies nothing it is enough that nothing is shared or copied."""
+        there = [one for one in self.boundaries if one.want.cluster == boundary.want.cluster]
+        return there == [boundary] or not any(one.moves for one in (boundary, *there))
+
+
 class RouteTable:
     def __init__(self) -> None:
         self._wants: dict[ResourceKey, RouteWant] = {}
         self._by_domain: dict[str, dict[ResourceKey, RouteWant]] = {}
         self._boundaries: tuple[Boundary, ...] = ()
         self._stale: set[str] = {AWAY}
-        self._encoded: dict[str, bytes] = {}
-        self._confirmed: dict[str, bytes] = {}
+        self._encoded: dict[str, _Host] = {}
+        self._confirmed: dict[str, _Host] = {}
+        self._instead: dict[str, _Host] = {}
         self._held: list[set[str]] = []
         self._refused: dict[str, str] = {}
         self._head = proto.encode(
@@ -70,41 +87,34 @@ class RouteTable:
 
     def lost_to(self, key: ResourceKey) -> str:
         """Which earlier route already has a host and prefix of this one, or empty."""
-        want = self._wants[key]
-        for domain in domains_of(want):
-            for other, theirs in self._by_domain[domain].items():
-                if other == key:
-                    break
-                if prefix_of(theirs) == prefix_of(want) and theirs.cluster != want.cluster:
-                    owner = theirs.service or theirs.cluster
-                    return f"host {domain} and path prefix {prefix_of(want)} belong to {owner} already"
-        return ""
+        return next((words for words in self._losses(key) if words), "")
+
+    def all_lost_to(self, key: ResourceKey) -> str:
+        """The same when no host is left to it."""
+        losses = self._losses(key)
+        return losses[0] if losses and all(losses) else ""
 
     def refusal(self, key: ResourceKey) -> str:
         """Envoy's words about a host of this route, or empty."""
-        return self.refusal_at(domains_of(self._wants[key]))
-
-    def refusal_at(self, domains: Iterable[str]) -> str:
+        domains = domains_of(self._wants[key])
         return next((self._refused[name] for name in domains if name in self._refused), "")
+
+    def refusal_of(self, boundary: Boundary) -> str:
+        """Envoy's words about a host in which this boundary is not as it is wanted, or empty."""
+        lacking = (name for name in translate_boundaries.domains(boundary) if not self._is_in(name, boundary))
+        return next((self._refused[name] for name in lacking if name in self._refused), "")
 
     def body(self) -> bytes:
         """The encoded RouteConfiguration as it should be tried now."""
         for domain in self._stale:
             self._encode(domain)
         self._stale.clear()
-        shown = dict(self._encoded)
-        for domain in self._kept_back():
-            shown.pop(domain, None)
-            if domain in self._confirmed:
-                shown[domain] = self._confirmed[domain]
-        return self._head + b"".join(shown[domain] for domain in sorted(shown))
+        shown = self._shown()
+        return self._head + b"".join(shown[domain].body for domain in sorted(shown))
 
     def was_confirmed(self) -> bool:
         """Envoy took the last body. True when hosts held back should be tried now."""
-        kept_back = self._kept_back()
-        now = {name: kept for name, kept in self._confirmed.items() if name in kept_back}
-        now |= {name: body for name, body in self._encoded.items() if name not in kept_back}
-        self._confirmed = now
+        self._confirmed = self._shown()
         if self._held:
             self._held.pop()
             return True
@@ -112,31 +122,70 @@ class RouteTable:
 
     def was_refused(self, text: str) -> bool:
         """Envoy refused the last body. True when another one should be tried now."""
-        kept_back = self._kept_back()
+        shown = self._shown()
         suspects = sorted(
             name
-            for name in self._encoded.keys() | self._confirmed.keys()
-            if name not in kept_back and self._encoded.get(name) != self._confirmed.get(name)
+            for name in shown.keys() | self._confirmed.keys()
+            if _body(shown.get(name)) != _body(self._confirmed.get(name))
         )
         if not suspects:
             return False
-        if len(suspects) == 1:
-            self._refused[suspects[0]] = text
-        else:
+        if len(suspects) > 1:
             self._held.append(set(suspects[len(suspects) // 2 :]))
+        elif suspects[0] in self._instead:
+            del self._instead[suspects[0]]
+        else:
+            self._refuse(suspects[0], text)
         return True
 
     def is_shown(self, key: ResourceKey) -> bool:
         """All hosts of this route are in the last body as they are wanted."""
-        return self.is_shown_at(domains_of(self._wants[key]))
+        return self._kept_back().isdisjoint(domains_of(self._wants[key]))
 
-    def is_shown_at(self, domains: Iterable[str]) -> bool:
-        return self._kept_back().isdisjoint(domains)
+    def is_boundary_shown(self, boundary: Boundary) -> bool:
+        """All its hosts are in the last body with this boundary as it is wanted."""
+        return all(self._is_in(name, boundary) for name in translate_boundaries.domains(boundary))
 
     # -- helpers ---------------------------------------------------------------------------------------------------
 
     def _kept_back(self) -> set[str]:
         return set().union(*self._held) | self._refused.keys()
+
+    def _shown(self) -> dict[str, _Host]:
+        shown = dict(self._encoded)
+        held = set().union(*self._held)
+        for domain in held | self._refused.keys():
+            shown.pop(domain, None)
+            instead = self._confirmed.get(domain) if domain in held else self._instead.get(domain)
+            instead = instead or self._confirmed.get(domain)
+            if instead is not None:
+                shown[domain] = instead
+        return shown
+
+    def _is_in(self, domain: str, boundary: Boundary) -> bool:
+        if domain not in self._kept_back():
+            return True
+        there = self._confirmed.get(domain)
+        return there.has(boundary) if there is not None else not boundary.moves
+
+    def _refuse(self, domain: str, text: str) -> None:
+        self._refused[domain] = text
+        before = self._confirmed.get(domain)
+        if before is not None and before.boundaries != self._in_host(domain, before.routes):
+            self._instead[domain] = self._made(domain, before.routes)
+
+    def _losses(self, key: ResourceKey) -> list[str]:
+        """Of each of its hosts: who has it, or empty."""
+        return [self._loss(key, self._wants[key], domain) for domain in domains_of(self._wants[key])]
+
+    def _loss(self, key: ResourceKey, want: RouteWant, domain: str) -> str:
+        for other, theirs in self._by_domain[domain].items():
+            if other == key:
+                break
+            if prefix_of(theirs) == prefix_of(want) and theirs.cluster != want.cluster:
+                owner = theirs.service or theirs.cluster
+                return f"host {domain} and path prefix {prefix_of(want)} belong to {owner} already"
+        return ""
 
     def _drop(self, key: ResourceKey, want: RouteWant, keep: Iterable[str]) -> None:
         for domain in set(domains_of(want)) - set(keep):
@@ -155,23 +204,36 @@ class RouteTable:
         self._stale |= touched
         for name in touched:
             self._refused.pop(name, None)
+            self._instead.pop(name, None)
 
     def _encode(self, domain: str) -> None:
-        of_host = [boundary for boundary in self._boundaries if boundary.host == domain]
-        if domain not in self._by_domain and not of_host and domain != AWAY:
+        is_boundarys = any(boundary.host == domain for boundary in self._boundaries)
+        if domain not in self._by_domain and not is_boundarys and domain != AWAY:
             self._encoded.pop(domain, None)
             return
-        routes: Mapping[str, list[RouteWant]] = {
-            name: list(self._by_domain[name].values())
+        routes = {
+            name: tuple(self._by_domain[name].values())
             for name in (domain, *fallbacks(domain))
             if name in self._by_domain
         }
+        self._encoded[domain] = self._made(domain, routes)
+
+    def _in_host(self, domain: str, routes: Mapping[str, Sequence[RouteWant]]) -> tuple[Boundary, ...]:
+        services = {want.service for wants in routes.values() for want in wants}
+        return tuple(one for one in self._boundaries if one.host == domain or one.parent.service in services)
+
+    def _made(self, domain: str, routes: Mapping[str, Sequence[RouteWant]]) -> _Host:
+        boundaries = self._in_host(domain, routes)
         services = {want.service for wants in routes.values() for want in wants}
         before: dict[str, list[Dict]] = {}
-        for boundary in self._boundaries:
+        for boundary in boundaries:
             if boundary.parent.service in services:
                 before.setdefault(boundary.parent.service, []).extend(translate_boundaries.routes(boundary))
-        first = [found for boundary in of_host for found in translate_boundaries.host_routes(boundary)]
+        first = [found for one in boundaries if one.host == domain for found in translate_boundaries.host_routes(one)]
         first += translate_boundaries.away_routes(domain)
-        host = encoded.virtual_host(virtual_host(domain, routes, first, before))
-        self._encoded[domain] = proto.field(_VIRTUAL_HOSTS_FIELD, host)
+        body = encoded.virtual_host(virtual_host(domain, routes, first, before))
+        return _Host(proto.field(_VIRTUAL_HOSTS_FIELD, body), routes, boundaries)
+
+
+def _body(host: _Host | None) -> bytes:
+    return host.body if host is not None else b""

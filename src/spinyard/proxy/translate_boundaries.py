@@ -58,6 +58,11 @@ class Boundary:
         return self.want.host.lower()
 
     @property
+    def moves(self) -> bool:
+        """Requests are shared with the unit, or copied."""
+        return bool(self.want.weight or self.want.mirror)
+
+    @property
     def compares(self) -> bool:
         return self.has_comparator and any(_may_mirror(rule) for rule in self.want.rules)
 

@@ -197,7 +197,7 @@ class Wanted:
             names = [(kind, name) for name in clusters_of(want) for kind in (CLUSTER, ENDPOINTS)]
             return [*names, _ROUTES, _LISTENER] if isinstance(want, RouteWant) else names
         boundary = self.boundaries.in_force.get(key)
-        if boundary is None:
+        if boundary is None or not boundary.moves:
             return [_ROUTES]
         names = [(CLUSTER, alias.name) for alias in boundary.needed_aliases()]
         return [*names, _ROUTES, _LISTENER, *([_INSIDE] if want.host and want.weight else [])]
