@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,22 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from spinyard.api.deps import ApiLimits
-from tests.api.conftest import SERVICE, TOKEN, World
+from spinyard.usecases.forced_side import new_key
+from tests.api.conftest import SERVICE, TOKEN, World, running
 
 pytestmark = pytest.mark.anyio
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 EXAMPLES = 3
 TEMPLATE = SERVICE["spec"]["template"]
-BODIES = {"templates": {"spec": TEMPLATE}, "services": SERVICE, "jobs": {"spec": {"template": TEMPLATE}}}
+ROUTE = {"hosts": ["web.localhost"]}
+BODIES = {
+    "templates": {"spec": TEMPLATE},
+    "services": {"spec": {**SERVICE["spec"], "route": ROUTE, "rollout": {"steps": [{"weight": 10}, {"weight": 100}]}}},
+    "jobs": {"spec": {"template": TEMPLATE}},
+    "warmpools": {"spec": {"min": 0, "max": 5, "hostSuffix": "box.localhost", "template": TEMPLATE}},
+    "spinouts": {"spec": {"parent": "web", "unit": "unit", "boundary": {"routes": ["GET /photos/{id}"]}}},
+}
+UNIT = {"spec": {**SERVICE["spec"], "route": {"hosts": ["unit.localhost"]}}}
 ENDLESS = {"watch": False, "follow": False, "wait": 0}
 
 
@@ -39,14 +49,26 @@ async def test_the_description_names_each_route_and_its_problems(world: World) -
 
 
 @pytest.mark.timeout(180)
-async def test_generated_requests_get_no_server_error_and_no_undocumented_answer(world: World) -> None:
-    for plural, body in BODIES.items():
-        assert (await world.call("PUT", f"/v1/namespaces/default/{plural}/web", body)).status == 201
-    described = (await world.call("GET", "/v1/openapi.json")).json
-    answers = await asyncio.to_thread(fuzz, described, world.base)
+async def test_generated_requests_get_no_server_error_and_no_undocumented_answer(
+    tmp_path: Path, limits: ApiLimits
+) -> None:
+    private = new_key()
+    async with running(tmp_path, limits, side_key=lambda: private) as world:
+        await make_one_of_each(world)
+        described = (await world.call("GET", "/v1/openapi.json")).json
+        answers = await asyncio.to_thread(fuzz, described, world.base)
     assert answers[200] > 50, answers
     assert answers[404] > 5, answers
     assert answers[422] > 50, answers
+
+
+async def make_one_of_each(world: World) -> None:
+    assert (await world.call("PUT", "/v1/namespaces/default/services/unit", UNIT)).status == 201
+    for plural, body in BODIES.items():
+        answer = await world.call("PUT", f"/v1/namespaces/default/{plural}/web", body)
+        assert answer.status == 201, (plural, answer.json)
+    claimed = await world.call("POST", "/v1/namespaces/default/warmpools/web/claims", {"name": "web"})
+    assert claimed.status in (201, 202), claimed.json
 
 
 def fuzz(described: dict[str, Any], base: str) -> Counter[int]:
