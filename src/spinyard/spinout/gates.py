@@ -38,6 +38,7 @@ from spinyard.core.verdict.gate import (
     SuccessGate,
 )
 from spinyard.core.verdict.threshold import Sample, judge_share, judge_threshold
+from spinyard.spinout.lately import ALPHA_PART, lately
 from spinyard.spinout.measure import burn_objective, is_shown, margin_of
 from spinyard.spinout.proofs import (
     AloneGate,
@@ -212,6 +213,9 @@ def alone_gate(s: SpinoutSnapshot, status: SpinoutStatus) -> Gate:
         f"at full weight {new.failures} of {new.requests} failed ({new.rate:.2%}); "
         f"the parent before: {before.failures} of {before.requests} ({before.rate:.2%}), margin {margin:.2%}"
     )
+    recent = lately(status)
+    if judge_alone(alone_limit(s, status), recent, alpha=alpha_of(s) * ALPHA_PART)[0] is Verdict.FAIL:
+        verdict, needs, why = Verdict.FAIL, None, f"lately {recent.failures} of {recent.requests} failed; {why}"
     old = 1.0 - before.rate if before.requests else None
     return Gate(SUCCESS, str(verdict), why, needs, old, 1.0 - new.rate if new.requests else None, margin)
 

@@ -21,6 +21,7 @@ from spinyard.core.verdict import (
     of_cumulative,
 )
 from spinyard.core.verdict.burn import BurnObjective, add, pack, unpack
+from spinyard.spinout.lately import with_lately
 from spinyard.spinout.snapshot import SpinoutSnapshot
 from spinyard.spinout.stalled import with_stall
 from spinyard.spinout.status import SpinoutStatus
@@ -90,6 +91,7 @@ def measured(s: SpinoutSnapshot) -> SpinoutStatus:
         if (before.old, before.new) == (reading.old, reading.new) and status.step_reading is not None:
             # Nothing happened: nothing is written, but now and then that nobody asked.
             return burnt(s.having(status), reading.at, step.new) if is_idle_long(status, reading.at) else status
+        status = with_lately(status, before, reading, margin_of(s))
         status = folded(s.having(status), before, reading, step)
     begun = status.step_reading
     if begun is None or (begun.epoch, begun.serial) != (reading.epoch, reading.serial):
