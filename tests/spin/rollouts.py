@@ -57,6 +57,7 @@ class House:
         self.service: ServiceSpec | None = ServiceSpec(replicas=self.replicas, template_digest=OLD)
         self.state = "available"
         self.stable_ready = self.replicas
+        self.is_readable = True
         self.generation = 1
         self.shown = Shown()
         self.short = 0
@@ -123,7 +124,7 @@ class House:
         for look in looks:
             match look:
                 case LookPeer():
-                    answers[look] = self._peer()
+                    answers[look] = self._peer() if self.is_readable else Unknown("written by another version")
                 case LookHold():
                     answers[look] = self.held
                 case LookChildren():

@@ -63,6 +63,25 @@ def test_nothing_goes_back_to_an_old_side_without_an_instance_until_it_has_one(w
     assert house.run(60) == "rolled_back"
 
 
+@pytest.mark.parametrize("moment", ["pending", "preparing", "shifting", "judging", "promoting", "retreating"])
+def test_a_service_that_cannot_be_read_is_not_gone(moment: str) -> None:
+    house = House(confirms=moment != "retreating")
+    if moment == "retreating":
+        house.confirms = True
+        house.run(60, until="judging")
+        house.confirms = False
+        house.wish(abort="enough")
+    house.run(120, until=moment)
+    assert house.row.state == moment
+    weights = list(house.weights)
+    house.is_readable = False
+    house.run(1000)
+    assert (house.row.state, house.weights) == (moment, weights)
+    assert "another version" in house.plans[-1].why
+    house.is_readable = house.confirms = True
+    assert house.run(120) == ("rolled_back" if moment == "retreating" else "succeeded")
+
+
 def test_no_deadline_goes_back_to_nobody_but_a_persons_abort_does() -> None:
     house = House()
     house.run(60, until="judging")

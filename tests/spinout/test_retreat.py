@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from spinyard.core.chain import first_break
+from spinyard.core.ids import Uid
+from spinyard.core.observed import LookPeer
 from spinyard.core.spec import Route
 from spinyard.core.spinout import Approval
 from spinyard.spinout.status import FORWARD, SpinoutState
-from tests.spinout.worlds import SPEC, Yard
+from tests.spinout.worlds import PARENT, SPEC, UNIT, Yard
 
 S = SpinoutState
 PHASES = [str(phase) for phase in FORWARD if phase is not S.COMPLETED]
@@ -47,6 +49,21 @@ def test_it_goes_back_from_every_phase(phase: str, reason: str) -> None:
     assert (yard.weight, yard.status.stopped_reason) == (0, reason)
     assert yard.now - begun < yard.spec.abort_deadline_seconds
     assert first_break(yard.records) is None
+
+
+@pytest.mark.parametrize("phase", [*PHASES, "held"])
+@pytest.mark.parametrize("uid", [PARENT, UNIT], ids=["parent", "unit"])
+def test_a_service_that_cannot_be_read_is_not_gone_and_nothing_rises(phase: str, uid: Uid) -> None:
+    yard = at(phase)
+    yard.pause(False)
+    weight = yard.status.weight
+    yard.look_away = lambda look: look == LookPeer(uid)
+    yard.approve("completed")
+    yard.run(60)
+    assert yard.state not in ("rolling_back", "rolled_back", "completed")
+    assert yard.status.weight == weight
+    yard.look_away = lambda look: False
+    yard.until("retiring")
 
 
 @pytest.mark.parametrize("phase", [*PHASES, "held", "rolled_back"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from spinyard.core.observed import Unknown
 from spinyard.core.spec import Kind
 from spinyard.store import SqlStore
 from spinyard.testing.store_contract import NOW, add_service, claim_all, claim_one, ledger, must_commit, prune
@@ -35,6 +36,15 @@ def test_a_row_that_cannot_be_read_is_left_alone(store: SqlStore, change: str) -
     prune(store, NOW + 1e7, finished_keep_max=0)
     with store._sessions.read() as connection:
         assert connection.execute(sa.text("SELECT state FROM objects WHERE name = 'new'")).scalar_one() == "pending"
+
+
+@pytest.mark.parametrize("change", ["kind = 'Teleport'", 'spec = \'{"replicas": "many"}\''])
+def test_a_row_that_cannot_be_read_is_there_for_those_who_look_at_it(store: SqlStore, change: str) -> None:
+    uid = add_service(store, "new").row.uid
+    alter(store, f"UPDATE objects SET {change} WHERE name = 'new'")
+    seen = store.peer(uid)
+    assert isinstance(seen, Unknown)
+    assert "another version" in seen.why
 
 
 def test_a_row_with_a_resource_that_cannot_be_read_is_left_alone_and_the_sweep_still_knows_it(store: SqlStore) -> None:

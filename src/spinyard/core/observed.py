@@ -165,7 +165,7 @@ class LookPool:
 
 @dataclass(frozen=True, slots=True)
 class LookPeer:
-    """Another object as it stands in the store. Answer: Peer, or None when there is none that is unfinished."""
+    """Another object as it stands in the store. Answer: Peer, None (there is none that is unfinished), or Unknown."""
 
     uid: Uid
 

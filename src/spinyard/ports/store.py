@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 
 from spinyard.core.chain import Record, RecordDraft
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts
+from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts, Unknown
 from spinyard.core.plan import BindMember, Plan, Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind, ObjectSpec, TemplateSpec
@@ -278,8 +278,8 @@ class Store(Protocol):
         """*read*. None when there is no live pool of that uid."""
         ...
 
-    def peer(self, uid: Uid) -> Peer | None:
-        """*read*. Another object, as long as it is not finished."""
+    def peer(self, uid: Uid) -> Peer | Unknown | None:
+        """*read*. Another object, as long as it is not finished. Unknown: it is there, and this code cannot read it."""
         ...
 
     def held(self, namespace: str, kind: Kind, name: str, *, now: float) -> Held | None:

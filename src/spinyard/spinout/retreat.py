@@ -44,7 +44,7 @@ def must_go_back(s: SpinoutSnapshot) -> tuple[str, str] | None:
     if decision is not None and decision.decision == "no-go" and s.row.state in (S.PROPOSED, S.ANALYSED):
         return f"no-go, said {decision.actor}: {decision.evidence[:500]}", "NoGo"
     for uid, name, reason in ((spec.parent_uid, spec.parent, "ParentGone"), (spec.unit_uid, spec.unit, "UnitGone")):
-        if uid and s.service(uid) is None:
+        if uid and s.service(uid) is None and not s.unread(uid):
             return f"Service {name} is gone, or going", reason
     return None if nobody_to_go_back_to(s) else broken(s)
 

@@ -69,6 +69,11 @@ class SpinoutSnapshot:
             return None
         return peer.spec
 
+    def unread(self, uid: str) -> str:
+        """Why it is not known what that Service is; empty: it is known. What cannot be seen is not gone."""
+        answer = self.seen.answers.get(LookPeer(Uid(uid)), Unknown("nobody looked")) if uid else None
+        return answer.why if isinstance(answer, Unknown) else ""
+
     @property
     def parent(self) -> ServiceSpec | None:
         return self.service(self.spec.parent_uid)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from spinyard.core.ids import Uid
-from spinyard.core.observed import Peer
+from spinyard.core.observed import Peer, Unknown
 from spinyard.core.plan import EndRollout, SetRollout
 from spinyard.core.row import ObjectRow
 from spinyard.core.shift import WEIGHT_ALL
@@ -84,8 +84,8 @@ def change_service(
     return Told(change.service, Kind.SERVICE, namespace, name, owner, kind, reason, message, actor, state)
 
 
-def peer(connection: Link, sql: RolloutStatements, uid: Uid) -> Peer | None:
-    """An object of a kind or shape that this code cannot read is none."""
+def peer(connection: Link, sql: RolloutStatements, uid: Uid) -> Peer | Unknown | None:
+    """An object of a kind or shape that this code cannot read is there, and nothing is known of it."""
     found = connection.execute(sql.peer, {"uid": uid}).one_or_none()
     if found is None:
         return None
@@ -93,7 +93,7 @@ def peer(connection: Link, sql: RolloutStatements, uid: Uid) -> Peer | None:
     try:
         decoded = decode_spec(kind, spec)
     except (KeyError, msgspec.MsgspecError):
-        return None
+        return Unknown(f"{kind} {name} was written by another version of this program, and cannot be read")
     return Peer(
         uid=uid,
         name=name,

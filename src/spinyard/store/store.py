@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from spinyard.core.chain import Record
 from spinyard.core.ids import Digest, ResourceKey, Uid
-from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts
+from spinyard.core.observed import Children, Held, ObjectBrief, Peer, PoolView, Starts, Unknown
 from spinyard.core.plan import Resource
 from spinyard.core.row import ObjectRow
 from spinyard.core.spec import Kind
@@ -123,7 +123,7 @@ class SqlStore:
         with self._sessions.read() as connection:
             return pools.pool(connection, self._pools, uid, warm_state)
 
-    def peer(self, uid: Uid) -> Peer | None:
+    def peer(self, uid: Uid) -> Peer | Unknown | None:
         with self._sessions.read() as connection:
             return rollouts.peer(connection, self._rollouts, uid)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from spinyard.core.chain import RECORD_BYTES_MAX, RecordDraft, first_break
 from spinyard.core.ids import Digest, Uid, child_uid, resource_key
+from spinyard.core.observed import Peer
 from spinyard.core.plan import (
     CreateChild,
     DeleteChild,
@@ -1146,13 +1147,13 @@ def a_peer_is_seen_until_it_is_finished(store: Store) -> None:
     service, rollout = rolling_out(store)
     store.transact(lambda tx: tx.update(service.uid, actor="a", why="w", reason="r", paused=True), now=NOW)
     seen = store.peer(service.uid)
-    assert seen is not None
+    assert isinstance(seen, Peer)
     assert isinstance(seen.spec, ServiceSpec)
     assert (seen.uid, seen.name, seen.state, seen.status) == (service.uid, "web", "available", b"{}")
     assert (seen.spec.rollout, seen.generation, seen.deleting, seen.paused) == (a_part(), 2, False, True)
     store.transact(lambda tx: tx.update(service.uid, actor="a", why="w", reason="r", delete=True), now=NOW)
     going = store.peer(service.uid)
-    assert going is not None
+    assert isinstance(going, Peer)
     assert going.deleting
     must_commit(store, rollout, state="succeeded", finished=True)
     assert store.peer(rollout.uid) is None

@@ -37,6 +37,10 @@ UNPROVEN_SECONDS = 30.0
 
 def decide(s: RolloutSnapshot) -> Plan:
     state = RolloutState(s.row.state)
+    if s.unread and state not in (RolloutState.SUCCEEDED, RolloutState.ROLLED_BACK):
+        # What cannot be seen is not gone: nothing rises, and nothing goes back.
+        return s.plan(state, f"waiting for its Service: {s.unread}", "ServiceUnknown", s.status, wake_in=LOOK_SECONDS,
+                      with_part=False)  # fmt: skip
     match state:
         case RolloutState.SUCCEEDED | RolloutState.ROLLED_BACK:
             return s.plan(state, "it has ended", str(state), s.status, wake_in=None, with_part=False)

@@ -51,6 +51,12 @@ class RolloutSnapshot:
         return answer if isinstance(answer, Peer) else None
 
     @property
+    def unread(self) -> str:
+        """Why nothing is known of its Service, or empty."""
+        answer = self.seen.answers.get(LookPeer(self.service_uid))
+        return answer.why if isinstance(answer, Unknown) else ""
+
+    @property
     def service(self) -> ServiceSpec | None:
         """Its wish, as long as it is one that can be rolled out: there, not going, and of the template we know."""
         peer = self.peer
