@@ -190,7 +190,7 @@ class SpinoutUsers:
 
     def wrong(self, state: str, why: str, uid: str) -> list[str]:
         """Of one that has not ended."""
-        if state == S.ROLLED_BACK and uid not in self.completes:
+        if state == S.ROLLED_BACK and (uid not in self.completes or self._sim.traffic.failed_at_unit(uid)):
             return []
         if state == S.RETIRING and uid in self.completes:
             # That it may be completed can be said from now on.
