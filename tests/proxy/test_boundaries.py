@@ -171,13 +171,14 @@ async def test_from_inside_the_first_hops_word_wins_until_the_weight_is_0(world:
 async def test_another_weight_is_one_write_of_the_routes(world: BoundaryWorld) -> None:
     await world.share(100)
     before = await world.counters("config_reload$|^cluster_manager.cluster_(added|modified|removed)$")
-    for weight in (0, 5000, 10_000, 0):
-        await world.share(weight)
+    took = [await world.share(weight) for weight in (0, 5000, 10_000, 0)]
     after = await world.counters("config_reload$|^cluster_manager.cluster_(added|modified|removed)$")
     moved = {name: after[name] - count for name, count in before.items() if after[name] != count}
     # Two listeners have the same routes, by one subscription.
     assert {name: count for name, count in moved.items() if "cluster" in name} == {}
     assert set(moved.values()) == {4}
+    # The least of four: what Envoy and we need, whatever else the machine does.
+    assert min(took) < 0.25
 
 
 # -- the host name of the SDK -----------------------------------------------------------------------------------------

@@ -474,7 +474,10 @@ def refused(kind: type[E], work: Callable[..., object], *args: object, **fields:
 
 
 def test_no_record_is_of_another_object(yard: Yard) -> None:
-    applied(yard)
-    found: list[Record] = list(yard.store.records(stored(yard).row.uid))
-    assert {one.uid for one in found} == {stored(yard).row.uid}
+    other = spinout("avatars", routes=(BoundaryRoute("/avatars/*"),))
+    applied(yard, other)
+    for name in ("thumbnails", "avatars"):
+        uid = stored(yard, name).row.uid
+        found: list[Record] = list(yard.store.records(uid))
+        assert found and {one.uid for one in found} == {uid}
     assert yard.store.records(stored(yard, "gallery", Kind.SERVICE).row.uid) == []
