@@ -19,6 +19,7 @@ from spinyard.core.shift import Sticky
 from spinyard.core.spec import HttpGet, Probe
 from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Split
 from spinyard.errors import ProviderFailure
+from spinyard.proxy import translate_routes
 from tests.proxy.world import World, until
 
 pytestmark = pytest.mark.anyio
@@ -429,3 +430,34 @@ async def test_a_split_that_makes_no_sense_is_refused_at_once(bare_world: World,
         await bare_world.provider.ensure(ResourceKey("s/route"), replace(route(0), split=split))
     assert not caught.value.retryable
     assert await bare_world.provider.owned() == []
+
+
+async def test_the_way_back_is_shown_whatever_else_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that another has, and routes of another in the same host that only Envoy refuses."""
+    monkeypatch.setattr(translate_routes, "prefix_problem", lambda prefix: "")
+    await both(world, 10_000)
+    await world.route("t/route", RouteWant(cluster="t", hosts=("taken",), service="default/t"))
+    lost = replace(route(10_000), hosts=("shop", "taken"))
+    await world.rejected("s/route", lost, "belong to default/t")
+    bad = RouteWant(cluster="t/bad", hosts=("shop",), path_prefix="/a?b", service="default/bad")
+    await world.rejected("bad/route", bad, "path_separated_prefix")
+    for weight, expected in ((0, "old"), (10_000, "new"), (0, "old")):
+        want = replace(route(weight), hosts=("shop", "taken"))
+        await world.provider.ensure(ResourceKey("s/route"), want)
+
+        async def is_shared() -> bool:
+            facts = await world.facts("s/route")
+            assert isinstance(facts, RouteFacts)
+            return facts.is_shared and facts.want == want and bool(facts.rejected)  # noqa: B023
+
+        await until(is_shared, "it is shared so, and still refused")
+        await asyncio.sleep(0.02)
+        assert {await ask(world) for _ in range(20)} == {expected}
+
+
+async def test_a_new_side_that_envoy_never_had_is_not_called_shared(world: World) -> None:
+    await both(world)
+    bad = Probe(http_get=HttpGet(path="/", host="a\nb"))
+    await world.rejected("s/route", replace(route(0), split=Split(cluster="s/bad", probe=bad)), "does not match regex")
+    facts = await world.facts("s/route")
+    assert isinstance(facts, RouteFacts) and not facts.is_shared

@@ -306,6 +306,18 @@ def test_what_was_shown_stays_and_the_data_planes_words_are_passed_on(answer: Ob
     assert words in shown(plan).why and plan.wake_at is not None and plan.wake_at <= NOW + 1
 
 
+def test_back_at_0_is_shown_whatever_else_speaks_against_the_route() -> None:
+    children = fleet(FULL, CANARY, highest_slot=3)
+    row = with_part(rolling_out(), part(serial=2, weight=0))
+    row = after(row, decide(row, children))
+    refused = RouteFacts(False, "host a belongs to another", route_of(row), is_shared=True)
+    assert (shown(decide_seeing(row, children, Present(refused))).serial) == 2
+    row = with_part(rolling_out(), part(serial=3, weight=600))
+    row = after(row, decide(row, children))
+    refused = RouteFacts(False, "host a belongs to another", route_of(row), is_shared=True)
+    assert "belongs to another" in shown(decide_seeing(row, children, Present(refused))).why
+
+
 def test_an_older_confirmation_of_the_same_weight_does_not_count_while_another_wish_is_in_the_ledger() -> None:
     """0 was confirmed once; the ledger says 500 already; back to 0 is shown only after it was asked for anew."""
     children = fleet(FULL, CANARY, highest_slot=3)

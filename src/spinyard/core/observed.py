@@ -56,6 +56,8 @@ class RouteFacts:
     rejected: str = ""
     want: RouteWant | None = None
     """the wish that was acknowledged, or is being asked for; None: not known. A holder that finds another asks again"""
+    is_shared: bool = False
+    """its requests are shared as it says wherever they come in, whatever else speaks against it"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,16 @@ class ProxyProvider:
             or self._doors.problem()
         )
         confirmed = self._is_confirmed(wish) and table.is_shown(key)
-        return RouteFacts(acknowledged=confirmed and not rejected, rejected=rejected, want=want)
+        return RouteFacts(confirmed and not rejected, rejected, want, is_shared=self._is_shared(key, wish, want))
+
+    def _is_shared(self, key: ResourceKey, wish: Wish, want: RouteWant) -> bool:
+        confirmed, version = (
+            self._xds.confirmed(ROUTES, translate_listener.ROUTES),
+            wish.versions.get((ROUTES, translate_listener.ROUTES)),
+        )
+        has_clusters = all(self._xds.confirmed(CLUSTER, name) for name in clusters_of(want))
+        is_told = confirmed is not None and version is not None and confirmed.version >= version
+        return is_told and has_clusters and self._wanted.table.is_split_shown(key)
 
     def _boundary_facts(self, key: ResourceKey, wish: Wish, want: BoundaryWant) -> BoundaryFacts:
         """Only what is the boundary's own speaks against it: another host or a busy port of its Services does not. A

@@ -2,8 +2,9 @@
 
 Each virtual host is encoded apart and kept; the message is their concatenation. Envoy takes or refuses the whole, so
 when it refuses, the hosts that changed are tried in halves until the one it means stands alone; that one stays as it
-was confirmed last (or away), with Envoy's words, and the others go on. The weights of boundaries in such a host follow
-all the same, in the routes that were confirmed there: the way back to 0 must not depend on who else has that host.
+was confirmed last (or away), with Envoy's words, and the others go on. The weights of splits and boundaries in such a
+host follow all the same, in the routes that were confirmed there: the way back to 0 must not depend on who else has
+that host.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.want import RouteWant
@@ -142,6 +145,13 @@ class RouteTable:
         """All hosts of this route are in the last body as they are wanted."""
         return self._kept_back().isdisjoint(domains_of(self._wants[key]))
 
+    def is_split_shown(self, key: ResourceKey) -> bool:
+        """In all its hosts the last body shares its requests as it says, or has nothing of it."""
+        want, kept_back = self._wants[key], self._kept_back()
+        there = (self._confirmed[name] for name in domains_of(want) if name in kept_back & self._confirmed.keys())
+        known = (one for host in there for routes in host.routes.values() for one in routes if _is_same(one, want))
+        return all(_share(one) == _share(want) for one in known)
+
     def is_boundary_shown(self, boundary: Boundary) -> bool:
         """All its hosts are in the last body with this boundary as it is wanted."""
         return all(self._is_in(name, boundary) for name in translate_boundaries.domains(boundary))
@@ -171,8 +181,16 @@ class RouteTable:
     def _refuse(self, domain: str, text: str) -> None:
         self._refused[domain] = text
         before = self._confirmed.get(domain)
-        if before is not None and before.boundaries != self._in_host(domain, before.routes):
-            self._instead[domain] = self._made(domain, before.routes)
+        if before is None:
+            return
+        now = self._made(domain, {name: tuple(map(self._split_now, of)) for name, of in before.routes.items()})
+        if (now.routes, now.boundaries) != (before.routes, before.boundaries):
+            self._instead[domain] = now
+
+    def _split_now(self, before: RouteWant) -> RouteWant:
+        same = (want for want in self._wants.values() if _is_same(want, before) and want.cluster == before.cluster)
+        now = next(same, before)
+        return replace(before, split=now.split)
 
     def _losses(self, key: ResourceKey) -> list[str]:
         """Of each of its hosts: who has it, or empty."""
@@ -233,6 +251,15 @@ class RouteTable:
         first += translate_boundaries.away_routes(domain)
         body = encoded.virtual_host(virtual_host(domain, routes, first, before))
         return _Host(proto.field(_VIRTUAL_HOSTS_FIELD, body), routes, boundaries)
+
+
+def _is_same(one: RouteWant, other: RouteWant) -> bool:
+    return (one.service, prefix_of(one)) == (other.service, prefix_of(other))
+
+
+def _share(want: RouteWant) -> tuple[str, str, int]:
+    split = want.split
+    return (want.cluster, split.cluster, split.weight) if split is not None and split.weight else (want.cluster, "", 0)
 
 
 def _body(host: _Host | None) -> bytes:

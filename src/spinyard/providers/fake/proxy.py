@@ -117,7 +117,8 @@ class FakeProxy:
         if isinstance(entry.want, BoundaryWant):
             rejected = self.refusal_of(entry.want)
             missing = self.missing(entry.want)
-            return Present(BoundaryFacts(acknowledged and not rejected, rejected, entry.want, missing))
+            moves = entry.want.weight or entry.want.mirror
+            return Present(BoundaryFacts(acknowledged and not (rejected and moves), rejected, entry.want, missing))
         healthy = acknowledged and entry.want.state is EndpointState.ACTIVE and self._healthy(key)
         return Present(EndpointFacts(acknowledged, healthy, self.active_requests(key), state=entry.want.state))
 

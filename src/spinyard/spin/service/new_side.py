@@ -161,9 +161,12 @@ def unconfirmed(s: ServiceSnapshot, part: RolloutPart) -> str:
         return "the data plane has not been told yet"
     match s.observed(PROXY, row.key):
         case Present(facts=RouteFacts() as facts):
+            known = facts.want is not None and share(facts.want) == share_wanted(s)
+            # The way back must not wait for a host that another has, or for a port.
+            if known and facts.is_shared and not part.weight:
+                return ""
             if facts.rejected:
                 return facts.rejected
-            known = facts.want is not None and share(facts.want) == share_wanted(s)
             return "" if facts.acknowledged and known else "the data plane has not confirmed it yet"
         case Unknown(why=why):
             return f"not known: {why}"
