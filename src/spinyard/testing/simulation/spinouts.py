@@ -71,7 +71,7 @@ def make_spinouts(seed: int) -> Scenario:
 
 @dataclass(slots=True)
 class Shared:
-    """Of one boundary. `weight`: what is in force; `since`: the true requests of the unit when it came into force."""
+    """Of one boundary. `weight`: what is in force; `since`: requests that the unit had ended when it came into force."""
 
     weight: int = 0
     since: int = 0
@@ -126,7 +126,9 @@ class SpinoutTraffic(TrafficWorld):
             shared = self.boundaries.setdefault(uid, Shared())
             if in_force is not None and in_force.weight != shared.weight:
                 self._whole.log(f"data plane: boundary of {uid[:6]} {in_force.weight}")
-                shared.weight, shared.since = in_force.weight, self._unit(uid).true_requests
+                unit = self._unit(uid)
+                underway = sum(one[1] for one in unit.underway)
+                shared.weight, shared.since = in_force.weight, unit.true_requests - underway
         for gone in self.boundaries.keys() - there:
             del self.boundaries[gone]
 
