@@ -71,7 +71,7 @@ def make_spinouts(seed: int) -> Scenario:
 
 @dataclass(slots=True)
 class Shared:
-    """Of one boundary. `weight`: what is in force; `since`: requests that the unit had ended when it came into force."""
+    """Of one boundary. `weight`: what is in force; `since`: what the unit had answered when it came into force."""
 
     weight: int = 0
     since: int = 0
