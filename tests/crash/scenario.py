@@ -17,7 +17,7 @@ from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 
-from spinyard.errors import SpinyardError
+from spinyard.errors import SpinyardError, SystemFailure
 from tests.e2e.house import House, Json, web
 
 SECONDS_EACH = 60.0
@@ -90,11 +90,16 @@ class Scenario:
     # -- acts ----------------------------------------------------------------------------------------------------------
 
     def _change(self, what: str, act: Callable[[str], object]) -> None:
-        """Asked with one key until it is answered: the client gives up a request that three servers died over."""
+        """Asked with one key until it is answered: the client gives up a request that three servers died over. Refused
+        it may be only because nobody can answer yet."""
         key = f"{what}-{os.urandom(4).hex()}"
 
         def asked() -> bool:
-            act(key)
+            try:
+                act(key)
+            except SpinyardError as refused:
+                assert refused.retryable or isinstance(refused, SystemFailure), f"{what} is refused: {refused!r}"
+                raise
             return True
 
         self.house.wait(f"{what} is answered", asked, SECONDS_EACH)
