@@ -33,6 +33,7 @@ from spinyard.spinout.retreat import (
 )
 from spinyard.spinout.snapshot import PROXY, SpinoutSnapshot
 from spinyard.spinout.status import TRANSITIONS, SpinoutState, SpinoutStatus, decode_spinout_status
+from spinyard.spinout.versions import renewed
 
 S = SpinoutState
 UNTOUCHED = (S.PROPOSED, S.ANALYSED, S.DECIDED, S.CONTRACTED)
@@ -88,6 +89,7 @@ def forward(s: SpinoutSnapshot, state: SpinoutState) -> Plan:
 def with_gates(s: SpinoutSnapshot) -> SpinoutSnapshot:
     """With what this look tells, and what the gates say of it. A `start` in the middle of an attempt begins no other
     one."""
+    s = s.having(renewed(s))
     status = gates.judged(s, observed(s))
     if status.is_bounded:
         status = msgspec.structs.replace(status, attempt=max(status.attempt, s.spec.started))

@@ -25,6 +25,7 @@ from spinyard.spinout.measure import is_shown
 from spinyard.spinout.records import confirmed, percent, verdict
 from spinyard.spinout.snapshot import SpinoutSnapshot
 from spinyard.spinout.status import Passed, SpinoutState, SpinoutStatus
+from spinyard.spinout.versions import rolling
 
 LOOK_SECONDS = 0.5
 SOON_SECONDS = 0.1
@@ -189,7 +190,7 @@ def instrumented(s: SpinoutSnapshot) -> Outcome:
     if missing or begun is None or reading is None:
         return Stay(status, missing or "counters of the parent", LOOK_SECONDS, "NoCounters")
     seconds, requests = reading.at - begun.at, status.old.requests
-    lacks = []
+    lacks = [f"{rolling(s)} to have its present version alone"] if status.is_rolling else []
     if requests < spec.baseline_requests:
         lacks.append(f"{spec.baseline_requests - requests} more requests on the parent's side")
     if seconds < spec.baseline_seconds:
@@ -206,7 +207,20 @@ def instrumented(s: SpinoutSnapshot) -> Outcome:
     return Go(S.BASELINED, status, why, "Baselined")
 
 
+def baseline_again(s: SpinoutSnapshot) -> Stay | None:
+    """Where parent or routes changed since: what was measured is of others. None: nothing to do."""
+    if s.status.baseline is not None:
+        return None
+    outcome = instrumented(s)
+    if isinstance(outcome, Stay):
+        return outcome
+    return Stay(outcome.status, "the next look", SOON_SECONDS, "Baselined", outcome.why, True)
+
+
 def baselined(s: SpinoutSnapshot) -> Outcome:
+    again = baseline_again(s)
+    if again is not None:
+        return again
     unready = may_not_rise(s) or not_confirmed(s) or blindness(s)
     if unready:
         return Stay(s.status, unready)
@@ -230,6 +244,9 @@ def shadowing(s: SpinoutSnapshot) -> Outcome:
     unready = may_not_rise(s)
     if unready:
         return Stay(s.status, unready)
+    again = baseline_again(s)
+    if again is not None:
+        return again
     how = "waived" if found.verdict == WAIVED else "passed"
     return begin_ramp(s, f"{found.name}: {found.why}", how)
 
@@ -294,7 +311,19 @@ def rise(s: SpinoutSnapshot, status: SpinoutStatus) -> SpinoutStatus:
     proves nothing at this weight."""
     weight = s.having(status).step.weight
     old, new = (SideFigures(ready=side.ready, alive=side.alive) for side in (status.old, status.new))
+    if weight >= WEIGHT_ALL and not status.baseline_latency:
+        # The parent changed on the way: what it was last seen to need is the measure from now on.
+        status = msgspec.structs.replace(status, baseline_latency=last_latency(status))
     return msgspec.structs.replace(s.asking(status, weight=weight, mirror=0), old=old, new=new, gates=())
+
+
+def last_latency(status: SpinoutStatus) -> tuple[tuple[float, int], ...]:
+    """Of the parent in the present step, as ClusterTraffic.latency."""
+    found = status.latency
+    if found is None or not found.old:
+        return ()
+    side = found.side(found.old)
+    return tuple((ms / 1000.0, count) for ms, count in zip(side.bounds_ms, side.cumulative(), strict=False))
 
 
 def waits(s: SpinoutSnapshot, step: SpinoutStep) -> list[str]:
@@ -314,6 +343,8 @@ def waits(s: SpinoutSnapshot, step: SpinoutStep) -> list[str]:
 
 def may_not_rise(s: SpinoutSnapshot) -> str:
     """What both sides lack for another request to move; empty: nothing."""
+    if s.status.is_rolling and rolling(s):
+        return f"{rolling(s)} to have its present version alone"
     unit = s.in_traffic(s.spec.unit_uid)
     if not unit:
         return f"an instance of {s.spec.unit} in traffic" + (" (not known)" if unit is None else "")

@@ -45,6 +45,32 @@ def confirmed(status: SpinoutStatus, why: str) -> RecordDraft:
     return _draft("confirmed", status, {"why": why[:WORDS_MAX]})
 
 
+def renewal(before: SpinoutStatus, after: SpinoutStatus, parent: str, unit: str) -> str:
+    """Why what was seen before counts no more; empty: it counts."""
+    if before.attempt != after.attempt or not after.is_bounded:
+        return ""
+    words = [
+        f"{name} is {is_now} now, it was {was}"
+        for name, was, is_now in (
+            (parent, before.old_version, after.old_version),
+            (unit, before.new_version, after.new_version),
+        )
+        if was and was != is_now
+    ]
+    if before.routes_digest and before.routes_digest != after.routes_digest:
+        words.append("other routes, or another parent")
+    if before.is_rolling and not after.is_rolling:
+        words.append("no instance of the version before is left")
+    was_margin = before.evidence.margin if before.evidence is not None else None
+    if not words and was_margin is not None and (after.evidence is None or after.evidence.margin != was_margin):
+        words.append(f"the margin was {was_margin:g}")
+    return f"what was seen before counts no more: {'; '.join(words)}" if words else ""
+
+
+def evidence_anew(status: SpinoutStatus, why: str) -> RecordDraft:
+    return _draft("evidence", status, {"why": why, "old": status.old_version, "new": status.new_version})
+
+
 def paged(status: SpinoutStatus, why: str) -> RecordDraft:
     return _draft("page", status, {"why": why[:WORDS_MAX]})
 

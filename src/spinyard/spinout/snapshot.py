@@ -34,7 +34,7 @@ from spinyard.core.standing import Standing, decode_standing, own_part
 from spinyard.core.unmake import unmake
 from spinyard.core.want import BoundaryWant, boundary_cluster
 from spinyard.spinout.boundary import boundary_want
-from spinyard.spinout.records import transition, weight_change
+from spinyard.spinout.records import evidence_anew, renewal, transition, weight_change
 from spinyard.spinout.status import SpinoutState, SpinoutStatus, spinout_cluster
 
 PROXY = "proxy"
@@ -323,6 +323,10 @@ class SpinoutSnapshot:
             records = (*records, transition(before.state, state, why, reason, status))
         if (status.weight, status.mirror) != (self.stored.weight, self.stored.mirror):
             records = (*records, weight_change(self.stored, status, why))
+        anew = renewal(self.stored, status, self.spec.parent, self.spec.unit)
+        if anew:
+            events = (*events, EventDraft("Normal", "EvidenceAnew", anew))
+            records = (*records, evidence_anew(status, anew))
         resources, actions, _ = self.own_things(status)
         failure = next((f for action in actions if (f := self.seen.outcomes.get(action.key)) is not None), None)
         if failure is not None:

@@ -137,6 +137,12 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: Evidence | None = None
     reading: Reading | None = None
     step_reading: Reading | None = None
+    old_version: str = ""
+    new_version: str = ""
+    routes_digest: str = ""
+    """of what the evidence is (see versions)"""
+    is_rolling: bool = False
+    """instances of the version before may still answer"""
     baseline: SideFigures | None = None
     """the parent's, before anything moved"""
     baseline_counts: Counts = Counts()
