@@ -7,6 +7,11 @@ component must be seen. Async tests run on asyncio.
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast inputs are made says something of the machine's other work, and nothing of what is tested.
+settings.register_profile("spinyard", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("spinyard")
 
 
 @pytest.fixture(scope="session")
