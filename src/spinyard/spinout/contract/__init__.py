@@ -1,7 +1,7 @@
 """Contracts: what a unit takes and answers, as OpenAPI, and what a change of that does to those who call it. Pure.
 
-`compare(old, new)` is what a gate `contract-compat` would ask: its `is_compatible` says whether every caller of the old contract is
-served by the new one. `shown_to_fail()` proves that each of its checks can fail.
+`compare(old, new)` is what a gate `contract-compat` would ask: its `is_compatible` says whether every caller of the old
+contract is served by the new one. `shown_to_fail()` proves that each of its checks can fail.
 """
 
 from spinyard.spinout.contract.checks import CHECKS
