@@ -90,6 +90,11 @@ class Move:
         self.house.wait(f"{self.name} is {state}", lambda: self.state == state or self._stuck(state), seconds)
         return self.status
 
+    def until_goes_on(self, state: str, seconds: float = 20.0) -> Json:
+        """As `until`, from where it is held or back."""
+        self.house.wait(f"{self.name} is {state}", lambda: self.state == state, seconds)
+        return self.status
+
     def until_weight(self, percent: float, seconds: float = 20.0) -> Json:
         self.house.wait(f"{self.name} has {percent} %", lambda: self.status["shownWeight"] == percent * 100, seconds)
         return self.status

@@ -1,5 +1,5 @@
 """A responsibility moves between real processes behind a real Envoy, and something breaks on the way: it is held or
-back, it says why, and no request is lost to the machinery. More of them: tests/system/test_spinouts.py."""
+back, it says why, and no request is lost to the machinery. More of them: test_spinout_faults.py."""
 
 from __future__ import annotations
 
