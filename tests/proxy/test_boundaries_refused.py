@@ -173,3 +173,24 @@ async def test_a_weight_follows_in_a_host_whose_other_routes_envoy_refuses(
     await world.share(10_000, sticky=Sticky())
     assert {await world.who("/thumbs/1") for _ in range(20)} == {"unit"}
     await world.rejected("bad/route", bad, "path_separated_prefix")
+
+
+async def test_the_way_back_waits_for_no_cluster_that_has_nothing_to_do_with_it(world: BoundaryWorld) -> None:
+    """Envoy confirms a cluster, and all that were sent with it, when their endpoints have answered a first check."""
+    await world.start()
+    await world.share(10_000, sticky=Sticky())
+    slow = RouteWant(cluster="default/slow/1", hosts=("slow",), probe=Probe(http_get=HttpGet(path="/health")))
+    await world.route("slow/route", slow)
+    await world.endpoint("slow/endpoint", slow.cluster, await world.start_backend("slow"))
+    world.backends["slow"].send_signal(signal.SIGSTOP)
+    changed = replace(slow, probe=Probe(http_get=HttpGet(path="/health"), failure_threshold=2))
+    await world.provider.ensure(ResourceKey("slow/route"), changed)
+
+    async def is_warming() -> bool:
+        return (await world.counters("cluster_manager.warming_clusters")).get("cluster_manager.warming_clusters") == 1
+
+    await until(is_warming, "Envoy waits for it")
+    await world.share(0, sticky=Sticky())
+    assert await is_warming(), "it still does"
+    assert {await world.who("/thumbs/1") for _ in range(20)} == {"parent"}
+    await world.acknowledged("slow/route")

@@ -26,7 +26,8 @@ BAD = b"bad"
 
 @dataclass
 class ModelEnvoy:
-    """Keeps what it took over a reconnect. Clusters are confirmed only when all are warm, as the real one does.
+    """Keeps what it took over a reconnect. Clusters are confirmed only when all are warm, as the real one does; until
+    then a changed one serves as it was, and a new one is cold.
 
     The body of a route configuration is the clusters it names, comma separated.
     """
@@ -35,6 +36,7 @@ class ModelEnvoy:
         default_factory=lambda: {k: {} for k in (CLUSTER, ENDPOINTS, LISTENER, ROUTES, RUNTIME)}
     )
     warming: set[str] = field(default_factory=set)
+    cold: set[str] = field(default_factory=set)
     cold_ack: Request | None = None
     outbox: deque[Request] = field(default_factory=deque)
     opened: set[str] = field(default_factory=set)
@@ -80,6 +82,7 @@ class ModelEnvoy:
         if kind == CLUSTER:
             is_new = name not in self.held[CLUSTER]
             self.warming.add(name)
+            self.cold |= {name} if is_new else set()
             self.held[kind][name] = value
             if is_new:
                 self._ask(ENDPOINTS, name)
@@ -94,6 +97,7 @@ class ModelEnvoy:
             self.held[kind][name] = value
             if kind == ENDPOINTS:
                 self.warming.discard(name)
+                self.cold.discard(name)
 
     def _ask(self, kind: str, name: str) -> None:
         if kind in self.opened:
@@ -105,18 +109,20 @@ class ModelEnvoy:
         for name in filter(None, body.decode().split(",")):
             assert name in self.held[CLUSTER], f"a route names {name}, which is not there yet"
             assert name in self.held[ENDPOINTS], f"a route names {name}, which has no endpoints yet"
-            assert name not in self.warming, f"a route names {name}, which is not warm"
+            assert name not in self.cold, f"a route names {name}, which was never warm"
 
     def _remove(self, kind: str, name: str) -> None:
         if kind == CLUSTER:
             named = self.held[ROUTES].get("gateway", ("", b""))[1].decode().split(",")
             assert name not in named, f"{name} is removed while a route names it"
             self.warming.discard(name)
+            self.cold.discard(name)
             self.held[ENDPOINTS].pop(name, None)
             if name in self.held[CLUSTER]:
                 self.outbox.append(Request(ENDPOINTS, unsubscribe=(name,)))
         elif kind == ENDPOINTS:
             self.warming.discard(name)
+            self.cold.discard(name)
         self.held[kind].pop(name, None)
 
 
@@ -141,7 +147,7 @@ class Wire:
         changes += [Change(ENDPOINTS, name, endpoints) for name in clusters]
         gone = self.catalogue.wanted[CLUSTER].keys() - clusters.keys()
         changes += [Change(kind, name, None) for name in sorted(gone) for kind in (CLUSTER, ENDPOINTS)]
-        changes.append(Change(ROUTES, "gateway", ",".join(routed).encode()))
+        changes.append(Change(ROUTES, "gateway", ",".join(routed).encode(), clusters=frozenset(routed)))
         self.stream.changed(self.catalogue.publish(changes))
 
     def up(self) -> bool:
@@ -278,6 +284,22 @@ def test_endpoints_replaced_for_ever_do_not_hold_up_the_routes() -> None:
         wire.down()
         wire.down()
     assert wire.envoy.held[ROUTES]["gateway"][1] == b"a,b"
+
+
+def test_routes_wait_for_the_clusters_that_they_name_newly_and_for_no_others() -> None:
+    wire = _settled({"a": b"1", "b": b"1"})
+
+    def sent(clusters: dict[str, bytes], routed: list[str]) -> list[str]:
+        wire.publish(clusters, b"x", routed)
+        return [update.kind for update in wire.stream.take()]
+
+    assert ROUTES in sent({"a": b"1", "b": b"2"}, ["a"]), "b is changed, and may never get warm"
+    first = wire.stream._kinds[ROUTES].in_flight
+    assert first is not None
+    wire.stream.receive(Request(ROUTES, nonce=first.nonce), 1)
+    assert ROUTES not in sent({"a": b"1", "b": b"2"}, ["a", "b"]), "b is named anew"
+    wire = _settled({"a": b"1", "b": b"1"})
+    assert ROUTES in sent({"a": b"1", "b": b"2"}, ["b"]), "it serves as it was until it is warm"
 
 
 def test_a_version_never_goes_back_and_the_same_is_no_change() -> None:

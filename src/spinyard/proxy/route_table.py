@@ -20,7 +20,7 @@ from spinyard.core.want import RouteWant
 from spinyard.proxy import encoded, proto, translate_boundaries, translate_force, translate_inside, translate_tracing
 from spinyard.proxy.translate_boundaries import AWAY, Boundary
 from spinyard.proxy.translate_listener import ROUTES
-from spinyard.proxy.translate_routes import ANY_HOST, domains_of, fallbacks, prefix_of, virtual_host
+from spinyard.proxy.translate_routes import ANY_HOST, clusters_named, domains_of, fallbacks, prefix_of, virtual_host
 
 Dict = dict[str, Any]
 
@@ -29,9 +29,10 @@ _VIRTUAL_HOSTS_FIELD = 2
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """A virtual host and what it was made of."""
+    """A virtual host and what it was made of. `clusters`: to which it sends requests."""
 
     body: bytes
+    clusters: frozenset[str]
     routes: Mapping[str, Sequence[RouteWant]]
     boundaries: tuple[Boundary, ...]
 
@@ -114,6 +115,10 @@ class RouteTable:
         self._stale.clear()
         shown = self._shown()
         return self._head + b"".join(shown[domain].body for domain in sorted(shown))
+
+    def clusters(self) -> frozenset[str]:
+        """To which the last body sends requests."""
+        return frozenset[str]().union(*(host.clusters for host in self._shown().values()))
 
     def was_confirmed(self) -> bool:
         """Envoy took the last body. True when hosts held back should be tried now."""
@@ -249,8 +254,9 @@ class RouteTable:
                 before.setdefault(boundary.parent.service, []).extend(translate_boundaries.routes(boundary))
         first = [found for one in boundaries if one.host == domain for found in translate_boundaries.host_routes(one)]
         first += translate_boundaries.away_routes(domain)
-        body = encoded.virtual_host(virtual_host(domain, routes, first, before))
-        return _Host(proto.field(_VIRTUAL_HOSTS_FIELD, body), routes, boundaries)
+        host = virtual_host(domain, routes, first, before)
+        body = proto.field(_VIRTUAL_HOSTS_FIELD, encoded.virtual_host(host))
+        return _Host(body, clusters_named(host["routes"]), routes, boundaries)
 
 
 def _is_same(one: RouteWant, other: RouteWant) -> bool:

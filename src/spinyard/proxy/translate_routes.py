@@ -133,6 +133,15 @@ def route(want: RouteWant, match: Dict, target: Target, retry: Retry) -> Dict:
     }
 
 
+def clusters_named(routes: Iterable[Dict]) -> frozenset[str]:
+    """Where these routes send requests, and copies; not what they name with a weight of 0."""
+    actions = [found["route"] for found in routes if "route" in found]
+    shared = (one for action in actions for one in action.get("weighted_clusters", {}).get("clusters", ()))
+    copied = (one["cluster"] for action in actions for one in action.get("request_mirror_policies", ()))
+    alone = (action["cluster"] for action in actions if "cluster" in action)
+    return frozenset((*(one["name"] for one in shared if one["weight"]), *copied, *alone))
+
+
 def _path_match(want: RouteWant) -> Dict:
     prefix = prefix_of(want)
     return {"prefix": "/"} if prefix == "/" else {"path_separated_prefix": prefix}

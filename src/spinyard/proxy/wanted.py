@@ -145,7 +145,7 @@ class Wanted:
         if moved or not self._xds.catalogue.wanted[EXTENSION]:
             changes.append(Change(*_FORCE, _encoded(EXTENSION, translate_force.extension(self.boundaries.jwks()))))
         if self._routes_dirty or not self._xds.catalogue.wanted[ROUTES]:
-            changes.append(Change(*_ROUTES, self.table.body()))
+            changes.append(Change(*_ROUTES, self.table.body(), clusters=self.table.clusters()))
             self._routes_dirty = False
         self._xds.publish(changes)
         version = self._xds.catalogue.wanted[ROUTES][translate_listener.ROUTES].version

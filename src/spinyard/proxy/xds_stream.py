@@ -2,8 +2,9 @@
 
 The protocol's order, where it is easy to be wrong:
 
-* Additions go clusters, endpoints, listeners, filters, routes, and removals the other way round, each waiting until the
-  kinds before it are confirmed as of the same version; so no route ever names a cluster that is not there yet.
+* Additions go clusters, endpoints, listeners, and removals the other way round, each waiting until the kinds before it
+  are confirmed as of the same version. Routes wait for the clusters that they name newly, and for no others: one that
+  does not get warm must not hold up the way back from another. So no route ever names a cluster that is not there yet.
 * One update in flight per kind. A refused update of several resources is sent again in halves, until the one that is
   refused stands alone; then it is left out, its text is kept, and the others go on.
 * Envoy confirms clusters only when they are warm: they have their endpoints, and these were checked once. So the
@@ -41,6 +42,7 @@ class Resource:
     digest: str
     body: bytes
     endpoints: str = ""
+    clusters: frozenset[str] = frozenset()
 
     @property
     def version_text(self) -> str:
@@ -50,12 +52,13 @@ class Resource:
 @dataclass(frozen=True, slots=True)
 class Change:
     """One wish: this body under this name; None takes it away. `endpoints`: of a cluster that shares those of another
-    one, the name of that; empty: it has its own."""
+    one, the name of that; empty: it has its own. `clusters`: to which routes send requests."""
 
     kind: str
     name: str
     body: bytes | None
     endpoints: str = ""
+    clusters: frozenset[str] = frozenset()
 
 
 class Catalogue:
@@ -66,10 +69,8 @@ class Catalogue:
         self.wanted: dict[str, dict[str, Resource]] = {kind: {} for kind in ORDER}
 
     def publish(self, changes: Iterable[Change], *, again: bool = False) -> list[Change]:
-        """Take the changes in as one new version; those that change nothing are left out. Returns the others.
-
-        `again`: also what is the same counts as changed, to ask Envoy once more for what it refused.
-        """
+        """Take the changes in as one new version; those that change nothing are left out. Returns the others. `again`:
+        also what is the same counts as changed, to ask Envoy once more for what it refused."""
         real = [change for change in changes if again or self._differs(change)]
         if real:
             self.version += 1
@@ -78,7 +79,8 @@ class Catalogue:
                 del self.wanted[change.kind][change.name]
             else:
                 digest = digest_of(change.body)
-                resource = Resource(change.name, self.version, digest, change.body, change.endpoints)
+                about = change.endpoints, change.clusters
+                resource = Resource(change.name, self.version, digest, change.body, *about)
                 self.wanted[change.kind][change.name] = resource
         return real
 
@@ -121,6 +123,7 @@ class Confirmed:
     version: int
     digest: str
     at: float
+    clusters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +253,25 @@ class Stream:
         added = tuple(wanted[name] for name in names if name in wanted)
         removed = tuple(name for name in names if name not in wanted)
         version = max((resource.version for resource in added), default=self._catalogue.version)
-        earlier_kinds = () if kind == ENDPOINTS else ORDER[: ORDER.index(kind)]
-        if any(self._waits(earlier, version) for earlier in earlier_kinds):
+        if not self._may_add(kind, added, version):
             added = ()
         if removed and kind != ENDPOINTS and not self._may_remove(kind):
             removed = ()
         return added, removed, version
+
+    def _may_add(self, kind: str, added: Iterable[Resource], version: int) -> bool:
+        if kind == ROUTES:
+            before = [confirmed.clusters for confirmed in self._kinds[ROUTES].confirmed.values()]
+            newly = frozenset[str]().union(*(one.clusters for one in added)).difference(*before)
+            return not (any(self._is_cold(name, version) for name in newly) or self._waits(EXTENSION, version))
+        # Endpoints go behind the question for them, and a filter names nothing that is elsewhere.
+        earlier_kinds = () if kind in (ENDPOINTS, EXTENSION) else ORDER[: ORDER.index(kind)]
+        return not any(self._waits(earlier, version) for earlier in earlier_kinds)
+
+    def _is_cold(self, cluster: str, version: int) -> bool:
+        wanted = self._catalogue.wanted[CLUSTER].get(cluster)
+        endpoints = (wanted.endpoints if wanted is not None else "") or cluster
+        return self._waits_for(CLUSTER, cluster, version) or self._waits_for(ENDPOINTS, endpoints, version)
 
     def _was_sent(self, kind: str, name: str) -> bool:
         state = self._kinds[kind]
@@ -282,17 +298,17 @@ class Stream:
         return False
 
     def _waits(self, kind: str, version: int) -> bool:
-        """Something of this kind, wanted at or before `version` or never confirmed at all, is still on its way.
+        """Something of this kind, wanted at or before `version` or never confirmed at all, is still on its way. What is
+        replaced again and again must not hold up the kinds behind it for ever."""
+        return any(self._waits_for(kind, name, version) for name in self._kinds[kind].dirty)
 
-        A resource that is replaced again and again must not hold up the kinds behind it for ever.
-        """
+    def _waits_for(self, kind: str, name: str, version: int) -> bool:
         state, wanted = self._kinds[kind], self._catalogue.wanted[kind]
-        for name in state.dirty:
-            if kind == ENDPOINTS and name not in self._kinds[CLUSTER].confirmed:
-                continue  # its cluster was refused, or is waited for already
-            if name in wanted and (wanted[name].version <= version or name not in state.confirmed):
-                return True
-        return False
+        if name not in state.dirty or name not in wanted:
+            return False
+        if kind == ENDPOINTS and name not in self._kinds[CLUSTER].confirmed:
+            return False  # its cluster was refused, or is waited for already
+        return wanted[name].version <= version or name not in state.confirmed
 
     # -- what came in ----------------------------------------------------------------------------------------------
 
@@ -306,8 +322,8 @@ class Stream:
         for name, text in request.initial_versions[:SUBSCRIPTIONS_MAX]:
             digest = text.rpartition(".")[2]
             same = name in wanted and wanted[name].digest == digest
-            version = wanted[name].version if same else 0
-            state.confirmed[name] = Confirmed(version, digest, now)
+            there = wanted[name] if same else Resource(name, 0, digest, b"")
+            state.confirmed[name] = Confirmed(there.version, digest, now, there.clusters)
             if not same:
                 state.dirty.add(name)
             self.news.append((request.kind, name))
@@ -340,7 +356,7 @@ class Stream:
         for resource in update.resources:
             if not state.takes(resource.name):
                 continue
-            state.confirmed[resource.name] = Confirmed(resource.version, resource.digest, now)
+            state.confirmed[resource.name] = Confirmed(resource.version, resource.digest, now, resource.clusters)
             state.refused.pop(resource.name, None)
             current = wanted.get(resource.name)
             is_current = current is not None and current.version == resource.version
