@@ -82,6 +82,18 @@ def test_a_service_that_cannot_be_read_is_not_gone(moment: str) -> None:
     assert house.run(120) == ("rolled_back" if moment == "retreating" else "succeeded")
 
 
+def test_a_version_that_turns_bad_after_a_long_good_soak_is_found_by_its_last_requests() -> None:
+    house = House(RolloutStrategy(steps=(RolloutStep(WEIGHT_ALL),), soak_seconds=1e6), rate=5_000.0)
+    house.run(60, until="judging")
+    house.run(200)
+    assert house.status.new.requests > 900_000
+    house.rate, house.new_fails = 100.0, 0.2
+    before = house.traffic["new"].requests
+    house.run(120, until="retreating")
+    assert (house.row.state, "lately" in house.status.stopped) == ("retreating", True)
+    assert house.traffic["new"].requests - before < 1_000
+
+
 def test_no_deadline_goes_back_to_nobody_but_a_persons_abort_does() -> None:
     house = House()
     house.run(60, until="judging")

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 
 import pytest
 
-from spinyard.core.verdict import Counts, Verdict, judge_alone
-from spinyard.spinout.lately import ALPHA_PART, requests_of
 from tests.spinout.worlds import SPEC, Yard
-
-MARGIN, ALPHA = 0.05, 0.05
 
 
 def after_a_good_day(*, soak_seconds: float = 1e6) -> Yard:
@@ -46,16 +41,3 @@ def test_a_unit_within_its_margin_stays() -> None:
     yard.unit.fails = yard.spec.gates.margin / 2
     yard.run(500)
     assert (yard.state, yard.weight) == ("soaking", 10_000)
-
-
-def test_chance_alone_sends_nobody_back() -> None:
-    """Half of the margin, 120,000 requests in 300 stretches."""
-    chance, size, wrong = random.Random(4), requests_of(MARGIN), 0
-    for _ in range(300):
-        seen = Counts(0, 0)
-        for _ in range(size // 50):
-            seen += Counts(50, sum(chance.random() < MARGIN / 2 for _ in range(50)))
-            if judge_alone(MARGIN, seen, alpha=ALPHA * ALPHA_PART)[0] is Verdict.FAIL:
-                wrong += 1
-                break
-    assert wrong == 0

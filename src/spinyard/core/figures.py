@@ -8,7 +8,7 @@ from itertools import pairwise
 import msgspec
 
 from spinyard.core.observed import ClusterTraffic
-from spinyard.core.verdict import Counts
+from spinyard.core.verdict import Counts, stretch_is_over
 
 NOTHING = ClusterTraffic()
 
@@ -53,6 +53,20 @@ class SideFigures(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def since(before: ClusterTraffic, after: ClusterTraffic) -> Counts:
     return Counts(after.requests - before.requests, after.failures - before.failures)
+
+
+def stretch_from(known: Reading | None, judged: Reading, latest: Reading, *, limit: float, alpha: float) -> Reading:
+    """Where the stretch of the new side's last requests begins, alone against `limit`: at `judged`, the reading before
+    `latest`, when the known one had passed by then, or is of other counters."""
+    if known is None or (known.epoch, known.serial) != (latest.epoch, latest.serial):
+        return judged
+    return judged if stretch_is_over(limit, since(known.new, judged.new), alpha=alpha) else known
+
+
+def stretch_counts(known: Reading | None, latest: Reading | None) -> Counts:
+    if known is None or latest is None or (known.epoch, known.serial) != (latest.epoch, latest.serial):
+        return Counts()
+    return since(known.new, latest.new)
 
 
 def figures(before: ClusterTraffic, after: ClusterTraffic, seconds: float) -> SideFigures:

@@ -13,7 +13,6 @@ from spinyard.core.observed import GaugeSample, LookGauge, LookJoin, LookShadow,
 from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.spinout import LatencyGoal, Objective, ThresholdGate
 from spinyard.core.verdict import (
-    ALPHA_MIN,
     Counts,
     Evidence,
     Judgement,
@@ -21,7 +20,7 @@ from spinyard.core.verdict import (
     QuantileLimit,
     Verdict,
     judge,
-    judge_alone,
+    judge_lately,
     judge_latency,
     judge_latency_alone,
     judge_split,
@@ -38,8 +37,8 @@ from spinyard.core.verdict.gate import (
     SuccessGate,
 )
 from spinyard.core.verdict.threshold import Sample, judge_share, judge_threshold
-from spinyard.spinout.lately import ALPHA_PART, lately
-from spinyard.spinout.measure import burn_objective, is_shown, margin_of
+from spinyard.spinout.lately import lately
+from spinyard.spinout.measure import alone_limit, alpha_of, before_of, burn_objective, is_shown, margin_of
 from spinyard.spinout.proofs import (
     AloneGate,
     ParityGate,
@@ -114,10 +113,6 @@ def holds_up(gate: Gate) -> bool:
 def is_sticky(s: SpinoutSnapshot) -> bool:
     """Then users are split, not requests: the shares say nothing."""
     return bool(s.spec.key.header or s.spec.key.cookie or s.spec.key.client_address)
-
-
-def alpha_of(s: SpinoutSnapshot) -> float:
-    return min(max(s.spec.gates.alpha, ALPHA_MIN), 0.5)
 
 
 # -- that they can fail ------------------------------------------------------------------------------------------------
@@ -208,24 +203,16 @@ def alone_gate(s: SpinoutSnapshot, status: SpinoutStatus) -> Gate:
         why = "no counters from the data plane at full weight"
         return Gate(SUCCESS, str(Verdict.INCONCLUSIVE), why, limit=margin)
     new = Counts(status.new.requests, status.new.failures)
-    verdict, needs = judge_alone(alone_limit(s, status), new, alpha=alpha_of(s))
+    recent, nth = lately(status), max(0, status.stretches - 1)
+    verdict, needs, is_recent = judge_lately(alone_limit(s, status), new, recent, nth, alpha=alpha_of(s))
     why = (
         f"at full weight {new.failures} of {new.requests} failed ({new.rate:.2%}); "
         f"the parent before: {before.failures} of {before.requests} ({before.rate:.2%}), margin {margin:.2%}"
     )
-    recent = lately(status)
-    if judge_alone(alone_limit(s, status), recent, alpha=alpha_of(s) * ALPHA_PART)[0] is Verdict.FAIL:
-        verdict, needs, why = Verdict.FAIL, None, f"lately {recent.failures} of {recent.requests} failed; {why}"
+    if is_recent:
+        why = f"lately {recent.failures} of {recent.requests} failed; {why}"
     old = 1.0 - before.rate if before.requests else None
     return Gate(SUCCESS, str(verdict), why, needs, old, 1.0 - new.rate if new.requests else None, margin)
-
-
-def before_of(status: SpinoutStatus) -> Counts:
-    return status.baseline_counts + (status.evidence.old if status.evidence is not None else Counts())
-
-
-def alone_limit(s: SpinoutSnapshot, status: SpinoutStatus) -> float:
-    return min(0.999, before_of(status).rate + margin_of(s))
 
 
 def split_gate(status: SpinoutStatus) -> list[Gate]:

@@ -10,6 +10,7 @@ from spinyard.core.observed import ClusterTraffic, Traffic, Unknown
 from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.spinout import Objective
 from spinyard.core.verdict import (
+    ALPHA_MIN,
     Counts,
     Evidence,
     Histogram,
@@ -91,7 +92,7 @@ def measured(s: SpinoutSnapshot) -> SpinoutStatus:
         if (before.old, before.new) == (reading.old, reading.new) and status.step_reading is not None:
             # Nothing happened: nothing is written, but now and then that nobody asked.
             return burnt(s.having(status), reading.at, step.new) if is_idle_long(status, reading.at) else status
-        status = with_lately(status, before, reading, margin_of(s))
+        status = with_lately(status, before, reading, limit=alone_limit(s, status), alpha=alpha_of(s))
         status = folded(s.having(status), before, reading, step)
     begun = status.step_reading
     if begun is None or (begun.epoch, begun.serial) != (reading.epoch, reading.serial):
@@ -159,6 +160,20 @@ def burn_objective(objective: Objective) -> BurnObjective:
 def margin_of(s: SpinoutSnapshot) -> float:
     """What a file may not say must not stop a decision: the judge takes margins between 0 and 1 alone."""
     return min(max(s.spec.gates.margin, 1e-6), 0.999)
+
+
+def alpha_of(s: SpinoutSnapshot) -> float:
+    return min(max(s.spec.gates.alpha, ALPHA_MIN), 0.5)
+
+
+def before_of(status: SpinoutStatus) -> Counts:
+    """What the parent did, before and on the way."""
+    return status.baseline_counts + (status.evidence.old if status.evidence is not None else Counts())
+
+
+def alone_limit(s: SpinoutSnapshot, status: SpinoutStatus) -> float:
+    """Of the unit's failures, at full weight."""
+    return min(0.999, before_of(status).rate + margin_of(s))
 
 
 def histogram_between(before: ClusterTraffic, after: ClusterTraffic) -> Histogram:

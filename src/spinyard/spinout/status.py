@@ -158,6 +158,8 @@ class SpinoutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     blind_since: float = 0.0
     lately: Reading | None = None
     """where the stretch of the unit's last requests began, at full weight"""
+    stretches: int = 0
+    """so many there were, that one too"""
     stalled: Reading | None = None
     """the last one before the unit ended no request any more, although some are under way"""
     missing_since: float = 0.0

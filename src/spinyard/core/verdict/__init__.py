@@ -13,7 +13,7 @@ All of them answer with a Judgement.
 
 from __future__ import annotations
 
-from spinyard.core.verdict.alone import judge_alone
+from spinyard.core.verdict.alone import judge_alone, judge_lately, stretch_is_over
 from spinyard.core.verdict.counts import Counts, Increment
 from spinyard.core.verdict.evidence import Evidence, fold
 from spinyard.core.verdict.histogram import Histogram, of_cumulative
@@ -47,9 +47,11 @@ __all__ = [
     "fold_latency",
     "judge",
     "judge_alone",
+    "judge_lately",
     "judge_latency",
     "judge_latency_alone",
     "judge_split",
     "of_cumulative",
     "quantile_range",
+    "stretch_is_over",
 ]

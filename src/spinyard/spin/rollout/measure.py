@@ -13,11 +13,13 @@ from spinyard.core.figures import (
     figures,
     quantile,
     since,
+    stretch_counts,
+    stretch_from,
 )
 from spinyard.core.observed import Unknown
 from spinyard.core.shift import WEIGHT_ALL
 from spinyard.core.spec import Gauge, GaugeLimit, LatencyLimit
-from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_alone, judge_split
+from spinyard.core.verdict import Counts, Evidence, Increment, Verdict, fold, judge, judge_lately, judge_split
 from spinyard.spin.rollout.snapshot import RolloutSnapshot
 from spinyard.spin.rollout.status import RolloutStatus
 
@@ -65,6 +67,8 @@ def measured(s: RolloutSnapshot) -> RolloutStatus:
     if usable and before is not None and (before.old, before.new) == (reading.old, reading.new) and status.step_reading:
         # Nothing happened: nothing is written.
         return status
+    if usable and before is not None and status.weight >= WEIGHT_ALL:
+        status = with_lately(s, status, before, reading)
     begun = status.step_reading
     if begun is None or (begun.epoch, begun.serial) != (reading.epoch, reading.serial):
         begun = reading
@@ -125,19 +129,39 @@ def alone_gate(s: RolloutSnapshot, status: RolloutStatus) -> Gate:
     """At full weight there is nobody to compare with at the same time: it is held against what the old side did before,
     and the margin. The old rate is an estimate, so the guarantee is as good as that."""
     analysis = s.spec.strategy.analysis
-    before = status.before if status.before.requests >= BEFORE_MIN else status.before + status.life
-    limit = min(0.999, before.rate + analysis.margin)
+    before, limit = before_of(status), alone_limit(s, status)
     new = Counts(status.new.requests, status.new.failures)
     if status.blind_since or status.step_reading is None:
         why = "no counters from the data plane at full weight"
         return Gate("success rate", str(Verdict.INCONCLUSIVE), why, limit=analysis.margin)
-    verdict, needs = judge_alone(limit, new, alpha=analysis.alpha)
+    recent = stretch_counts(status.lately, status.reading)
+    nth = max(0, status.stretches - 1)
+    verdict, needs, is_recent = judge_lately(limit, new, recent, nth, alpha=analysis.alpha)
     why = (
         f"at full weight {new.failures} of {new.requests} failed ({new.rate:.2%}); "
         f"the old side before: {before.failures} of {before.requests} ({before.rate:.2%}), margin {analysis.margin:.2%}"
     )
+    if is_recent:
+        why = f"lately {recent.failures} of {recent.requests} failed; {why}"
     old = 1.0 - before.rate if before.requests else None
     return Gate("success rate", str(verdict), why, needs, old, 1.0 - new.rate, analysis.margin)
+
+
+def with_lately(s: RolloutSnapshot, status: RolloutStatus, before: Reading, reading: Reading) -> RolloutStatus:
+    """A soak may be long: what the new side did in its last requests is judged by itself too."""
+    limit, alpha = alone_limit(s, status), s.spec.strategy.analysis.alpha
+    begun = stretch_from(status.lately, before, reading, limit=limit, alpha=alpha)
+    if begun == status.lately:
+        return status
+    return msgspec.structs.replace(status, lately=begun, stretches=status.stretches + 1)
+
+
+def before_of(status: RolloutStatus) -> Counts:
+    return status.before if status.before.requests >= BEFORE_MIN else status.before + status.life
+
+
+def alone_limit(s: RolloutSnapshot, status: RolloutStatus) -> float:
+    return min(0.999, before_of(status).rate + s.spec.strategy.analysis.margin)
 
 
 def split_gate(status: RolloutStatus) -> list[Gate]:

@@ -91,6 +91,10 @@ class RolloutStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """the last usable one; what came since then is the next increment"""
     step_reading: Reading | None = None
     """the first one of this step"""
+    lately: Reading | None = None
+    """where the stretch of the new side's last requests began, at full weight"""
+    stretches: int = 0
+    """so many there were, that one too"""
     before: Counts = Counts()
     """what the old side answered since this began, until it had no request any more"""
     life: Counts = Counts()
