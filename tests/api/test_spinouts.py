@@ -163,6 +163,10 @@ async def test_a_tester_gets_a_token_for_a_while_and_it_is_recorded_without_its_
         assert history.json["items"][-1]["body"]["verb"] == "token"
         assert found["token"] not in history.text
         assert (await world.call("POST", f"{ONE}/token", asked | {"forSeconds": 1e6})).status == 422
+        first = await world.call("POST", f"{ONE}/token", asked, idempotency_key="k1")
+        again = await world.call("POST", f"{ONE}/token", asked, idempotency_key="k1")
+        assert (first.status, again.status, again.json["code"]) == (200, 409, "token_was_given")
+        assert "eyJ" not in again.text, "each token is recorded, and what was not recorded is none"
 
 
 async def test_what_copied_requests_were_answered_differently_is_shown_by_field_with_samples(

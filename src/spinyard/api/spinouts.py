@@ -26,7 +26,7 @@ from spinyard.usecases.spinout_approve import Approve, approve
 from spinyard.usecases.spinout_asked import EVIDENCE_CHARACTERS_MAX
 from spinyard.usecases.spinout_history import history, verify
 from spinyard.usecases.spinout_plan import forecast_spinout, plan_spinout
-from spinyard.usecases.spinout_token import hand_out, make_token
+from spinyard.usecases.spinout_token import hand_out, make_token, was_given
 from spinyard.usecases.spinout_verbs import abort, hold, promote, resume, start
 from spinyard.usecases.spinouts import find_spinout
 from spinyard.usecases.views import is_settled
@@ -140,9 +140,11 @@ class SpinoutRoutes:
         deps = self._calls.deps
         key = await deps.run_read(deps.side_key)
         made = make_token(body.side, namespace, name, private_key=key, now=deps.clock.now(), seconds=body.forSeconds)
-        await self._calls.change(
+        changed = await self._calls.change(
             request, lambda tx, caller: done_with(hand_out(tx, namespace, name, caller, made, key))
         )
+        if changed.replayed:
+            raise was_given(namespace, name)
         return respond_json(token_json(made))
 
     async def plan(self, namespace: Name, name: Name) -> Response:

@@ -57,3 +57,12 @@ def hand_out(tx: Transaction, namespace: str, name: str, caller: Caller, given: 
         )
     record(tx, found, "verb", caller.actor, verb="token", side=given.side, expiresAt=given.expires_at)
     return found
+
+
+def was_given(namespace: str, name: str) -> Conflict:
+    """A request that is repeated: its token was recorded, and is stored nowhere."""
+    return Conflict(
+        f"A token of Spinout {namespace}/{name} was made for this Idempotency-Key already, and is nowhere stored.",
+        code="token_was_given",
+        next_step="Ask with another key, or without one: each token is recorded.",
+    )
