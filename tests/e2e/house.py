@@ -166,7 +166,7 @@ class House:
         try:
             lines = [
                 f"{one['kind']} {one['metadata']['name']}: {one['status'].get('state')} {one['status'].get('message')}"
-                for kind in ("Service", "Rollout", "WarmPool", "Claim", "Job", "Spin")
+                for kind in ("Service", "Rollout", "Spinout", "WarmPool", "Claim", "Job", "Spin")
                 for one in self.client.list(kind)["items"]
             ]
         except SpinyardError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,27 +87,38 @@ class Move:
     def state(self) -> str:
         return str(self.status["state"])
 
+    def _wait(self, what: str, check: Callable[[], object], seconds: float) -> None:
+        try:
+            self.house.wait(what, check, seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.status}") from None
+
     def until(self, state: str, seconds: float = 20.0) -> Json:
-        self.house.wait(f"{self.name} is {state}", lambda: self.state == state or self._stuck(state), seconds)
+        self._wait(f"{self.name} is {state}", lambda: self.state == state or self._stuck(state), seconds)
         return self.status
 
     def until_goes_on(self, state: str, seconds: float = 20.0) -> Json:
         """As `until`, from where it is held or back."""
-        self.house.wait(f"{self.name} is {state}", lambda: self.state == state, seconds)
+        self._wait(f"{self.name} is {state}", lambda: self.state == state, seconds)
         return self.status
 
     def until_weight(self, percent: float, seconds: float = 20.0) -> Json:
-        self.house.wait(f"{self.name} has {percent} %", lambda: self.status["shownWeight"] == percent * 100, seconds)
+        self._wait(f"{self.name} has {percent} %", lambda: self._has(percent), seconds)
         return self.status
 
     def until_it_says(self, words: str, seconds: float = 20.0) -> Json:
-        self.house.wait(f"{self.name} says {words!r}", lambda: words in str(self.status), seconds)
+        self._wait(f"{self.name} says {words!r}", lambda: words in str(self.status), seconds)
         return self.status
+
+    def _has(self, percent: float) -> bool:
+        status = self.status
+        assert status["state"] not in ("rolled_back", "abandoned"), f"{self.name} is back: {status}"
+        return bool(status["shownWeight"] == percent * 100)
 
     def sees_requests(self, count: int, seconds: float = 20.0) -> None:
         """So many more on the unit's side, as the server counts them; anew after a change of weight."""
         before = self._counted()
-        self.house.wait(f"{count} requests at the unit", lambda: self._counted() >= before + count, seconds)
+        self._wait(f"{count} requests at the unit", lambda: self._counted() >= before + count, seconds)
 
     def _counted(self) -> int:
         return int(self.status["new"].get("requests", 0))
@@ -116,7 +128,7 @@ class Move:
         assert self._load is not None
         running = self._load
         before = int(str(running.latest.get("ok", 0)))
-        self.house.wait(f"{count} answers", lambda: int(str(running.latest.get("ok", 0))) >= before + count, seconds)
+        self._wait(f"{count} answers", lambda: int(str(running.latest.get("ok", 0))) >= before + count, seconds)
 
     def asks(self) -> tuple[int, str]:
         """(status, by whom)."""

@@ -110,7 +110,8 @@ def gate_text(gate: Gate) -> str:
         for name, value in (("old", gate.old), ("new", gate.new), ("limit", gate.limit))
         if value is not None
     ]
-    needs = f"; needs about {gate.needs} more requests on the new side" if gate.needs else ""
+    is_said = f"needs about {gate.needs} more" in gate.why
+    needs = f"; needs about {gate.needs} more requests on the new side" if gate.needs and not is_said else ""
     shown = f" [{', '.join(numbers)}]" if numbers else ""
     return f"{gate.name}: {gate.verdict}: {gate.why}{needs}{shown}"
 
