@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -191,3 +193,22 @@ async def test_the_comparators_own_requests_reach_the_side_it_asks_for_uncounted
     assert after["new"] == before["new"]
     assert after["forced-new"] >= 1
     assert comparator.got == [], "a copy is not copied again"
+
+
+async def test_whoever_compares_asks_both_sides_over_a_socket_that_is_envoys_alone(world: BoundaryWorld) -> None:
+    await world.share(0, **ALL)
+    asked = world.home / "asked.sock"
+    assert stat.S_IMODE(asked.stat().st_mode) == 0o600
+
+    async def ask(path: str, headers: dict[str, str]) -> str:
+        connector = aiohttp.UnixConnector(str(asked))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"http://inside{path}", headers={"Host": "shop", **headers}) as answer,
+        ):
+            return await answer.text()
+
+    before = await world.counted("old", "new")
+    for side in ("parent", "unit"):
+        assert await ask("/thumbs/1", {"x-spinyard-shadow": CLUSTER, "x-spinyard-side": side}) == side
+    assert await world.counted("old", "new") == before, "and is counted nowhere"

@@ -56,7 +56,12 @@ class World:
         self.port = free_port()
         self.inside_port = free_port()
         self.gateway = Gateway("127.0.0.1", self.port, certificate, key)
-        self.inside = Inside(self.inside_port, self.home / "local.sock", comparator_socket=self.home / "compare.sock")
+        self.inside = Inside(
+            self.inside_port,
+            self.home / "local.sock",
+            comparator_socket=self.home / "compare.sock",
+            asked_socket=self.home / "asked.sock",
+        )
         self.envoys: list[subprocess.Popen[bytes]] = []
         self.backends: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}

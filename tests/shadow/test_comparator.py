@@ -27,14 +27,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def server(handler: Handler) -> AsyncIterator[tuple[str, int]]:
+async def server(socket: Path, handler: Handler) -> AsyncIterator[None]:
     runner = web.AppRunner(web.Application(), access_log=None, shutdown_timeout=0.1)
     runner.app.router.add_route("*", "/{path:.*}", handler)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.UnixSite(runner, str(socket)).start()
     try:
-        yield runner.addresses[0][:2]
+        yield
     finally:
         await runner.cleanup()
 
@@ -78,9 +77,9 @@ async def yard(parent: Handler, unit: Handler, rules: Rules = Rules()) -> AsyncI
         async def rules_of(name: str) -> Rules | None:
             return rules if name == NAME else None
 
-        async with server(inside) as (address, port):
-            socket = Path(folder) / "s.sock"
-            comparator = Comparator(socket, f"{address}:{port}", SystemClock(), rules_of, ask_seconds=0.5)
+        socket, asked = Path(folder) / "s.sock", Path(folder) / "asked.sock"
+        async with server(asked, inside):
+            comparator = Comparator(socket, asked, SystemClock(), rules_of, ask_seconds=0.5)
             await comparator.start()
             connector = aiohttp.UnixConnector(str(socket))
             try:
@@ -229,3 +228,17 @@ async def test_long_bodies_are_compared_to_their_end() -> None:
         found = await one.until(lambda found: found.compared == 5)
         assert found.different == 5
         assert len(json.dumps([kept.fields for kept in one.comparator.samples(NAME)])) < 4_000
+
+
+async def test_each_side_is_asked_with_the_users_own_cookies_and_with_nobody_elses() -> None:
+    asked: list[str] = []
+
+    async def sets_one(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("cookie", ""))
+        return web.json_response({}, headers={"set-cookie": "session=of-the-first; Path=/"})
+
+    async with yard(sets_one, sets_one) as one:
+        for number in range(8):
+            await one.copy(cookie=f"session={number}")
+        await one.until(lambda found: found.compared == 8)
+    assert {*asked} == {f"session={number}" for number in range(8)}

@@ -1,5 +1,5 @@
 """PURE. What is for our own instances only: a listener on loopback whose word on the side of a request counts, the
-answer "local" to calls of the SDK, and the way to who compares answers.
+answer "local" to calls of the SDK, the way to who compares answers, and the socket where that one asks.
 
 Inside is who comes by that listener. It marks each request; the gateway takes the mark, as all `x-spinyard-*`, from
 everybody else. Both use the same routes, so a weight is still one write.
@@ -20,6 +20,7 @@ Dict = dict[str, Any]
 
 LISTENER = "inside"
 LOCAL_LISTENER = "local"
+ASKED_LISTENER = "asked"
 # Not names that a Service's cluster can have: those begin with a namespace.
 LOCAL = "~local"
 SHADOW = "~shadow"
@@ -35,12 +36,14 @@ SHADOW_SECONDS_MAX = 30
 @dataclass(frozen=True, slots=True)
 class Inside:
     """`port`: on loopback, for calls of our own instances. `local_socket`: Envoy's own, for its answer "local".
-    `comparator_socket`: where copies go, and nobody need listen there; None: nothing is copied."""
+    `comparator_socket`: where copies go, and nobody need listen there; None: nothing is copied. `asked_socket`: where
+    whoever compares asks again, with what users sent: a port could be somebody else's while Envoy is away."""
 
     port: int
     local_socket: Path
     address: str = "127.0.0.1"
     comparator_socket: Path | None = None
+    asked_socket: Path | None = None
 
 
 def inside_problem(inside: Inside) -> str:
@@ -49,15 +52,19 @@ def inside_problem(inside: Inside) -> str:
         return f"calls from inside are taken on loopback only, not on {inside.address}"
     if not 0 < inside.port < 65536:
         return f"{inside.port} is not a port"
-    sockets = [path for path in (inside.local_socket, inside.comparator_socket) if path is not None]
-    long = [path for path in sockets if len(str(path)) > SOCKET_PATH_MAX]
+    sockets = (inside.local_socket, inside.comparator_socket, inside.asked_socket)
+    long = [path for path in sockets if path is not None and len(str(path)) > SOCKET_PATH_MAX]
     return f"{long[0]} is too long for the path of a socket" if long else ""
 
 
 def listeners(inside: Inside, gateway: Gateway) -> dict[str, Dict]:
     door = Gateway(inside.address, inside.port, trace_share=gateway.trace_share)
     mark = {"header": {"key": MARK, "value": "1"}, "append_action": OVERWRITE}
-    return {LISTENER: listener(door, LISTENER, insiders(mark)), LOCAL_LISTENER: _local_listener(inside)}
+    found = {LISTENER: listener(door, LISTENER, insiders(mark)), LOCAL_LISTENER: _local_listener(inside)}
+    if inside.asked_socket is not None:
+        asked = listener(door, ASKED_LISTENER, insiders(mark))
+        found[ASKED_LISTENER] = {**asked, "address": _own(inside.asked_socket)}
+    return found
 
 
 def clusters(inside: Inside) -> dict[str, Dict]:
@@ -100,11 +107,15 @@ def _local_listener(inside: Inside) -> Dict:
     }
     return {
         "name": LOCAL_LISTENER,
-        "address": {"pipe": {"path": str(inside.local_socket), "mode": 0o600}},
+        "address": _own(inside.local_socket),
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": connections}]}
         ],
     }
+
+
+def _own(path: Path) -> Dict:
+    return {"pipe": {"path": str(path), "mode": 0o600}}
 
 
 def _pipe(name: str, path: Path) -> Dict:

@@ -1,8 +1,9 @@
 """Where Envoy sends its copies of reads: each is asked of the parent and of the unit again, and the answers compared.
 
 Envoy throws the answer to a copy away and cannot hand us the one that the user got, so the parent is asked once more:
-that is the price, and `share` bounds it. Both sides are asked through the listener for calls from inside, which sends
-what carries the shadow's header to clusters of its own: what is compared is counted nowhere as traffic of a side.
+that is the price, and `share` bounds it. Both sides are asked through a unix socket of Envoy's for calls from inside,
+which sends what carries the shadow's header to clusters of its own: what is compared is counted nowhere as traffic of a
+side, and what users sent goes to nobody who took a port.
 One read is compared at a time, with a rest after it, so that the parent never has more than one request for it; what is
 too much is not compared, and counted. Findings live in memory: after a
 restart the comparison begins anew.
@@ -69,18 +70,18 @@ class _Copy:
 
 
 class Comparator:
-    """A reader of LookShadow. `inside`: HOST:PORT of the listener for calls from inside. `rules(boundary)`: None when
+    """A reader of LookShadow. `asked`: Envoy's socket for calls from inside. `rules(boundary)`: None when
     nobody knows that boundary (any more)."""
 
     def __init__(
         self,
         socket: Path,
-        inside: str,
+        asked: Path,
         clock: Clock,
         rules: Callable[[str], Awaitable[Rules | None]],
         ask_seconds: float = ASK_SECONDS_MAX,
     ) -> None:
-        self._socket, self._inside, self._clock, self._rules = socket, inside, clock, rules
+        self._socket, self._asked, self._clock, self._rules = socket, asked, clock, rules
         self._ask_seconds = ask_seconds
         self._findings: dict[str, Findings] = {}
         self._queue: asyncio.Queue[_Copy] = asyncio.Queue(WAITING_MAX)
@@ -101,7 +102,13 @@ class Comparator:
         await web.UnixSite(self._runner, str(self._socket)).start()
         os.chmod(self._socket, 0o600)
         timeout = aiohttp.ClientTimeout(total=self._ask_seconds)
-        self._client = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(self._asked)),
+            timeout=timeout,
+            auto_decompress=False,
+            # What one user's answer sets is not sent on with another one's request.
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         self._worker = asyncio.create_task(self._work(), name="shadow")
 
     async def stop(self) -> None:
@@ -198,7 +205,7 @@ class Comparator:
         """None: it could not be asked; that says nothing of the side, for which Envoy would have answered."""
         assert self._client is not None
         headers = [*copy.headers, (wire.SHADOW_HEADER, copy.boundary), (wire.SIDE_HEADER, side)]
-        url = URL(f"http://{self._inside}{copy.target}", encoded=True)
+        url = URL(f"http://inside{copy.target}", encoded=True)
         try:
             async with self._client.request(
                 copy.method, url, headers=headers, skip_auto_headers=_NOT_ADDED, allow_redirects=False

@@ -30,6 +30,7 @@ def inside_of(settings: Settings) -> Inside:
         port=_port(settings.run_dir / "inside-port"),
         local_socket=settings.run_dir / "local.sock",
         comparator_socket=settings.run_dir / "shadow.sock",
+        asked_socket=settings.run_dir / "asked.sock",
     )
 
 
@@ -65,9 +66,9 @@ def _is_free(port: int) -> bool:
 
 
 def comparator_of(inside: Inside, store: Store, read: Run, clock: Clock) -> Comparator:
-    assert inside.comparator_socket is not None
+    assert inside.comparator_socket is not None and inside.asked_socket is not None
     rules = _SpinoutRules(store, read, clock)
-    return Comparator(inside.comparator_socket, f"{inside.address}:{inside.port}", clock, rules.find)
+    return Comparator(inside.comparator_socket, inside.asked_socket, clock, rules.find)
 
 
 class _SpinoutRules:
