@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from spinyard.api.deps import ApiDeps
+from spinyard.errors import StoreFailure
 from spinyard.ports.store import Transaction
 
 TOGETHER_MAX = 64
@@ -17,7 +18,8 @@ Work = Callable[[Transaction], Any]
 
 class Together:
     """`change` answers with what `work` returns in its transaction, or raises what it raises. A work may run twice:
-    when one of those it was put together with fails, all are rolled back, and each is done alone."""
+    when one of those it was put together with fails, all are rolled back, and each is done alone. When the store
+    fails, what was written is not known, and nothing is done again."""
 
     def __init__(self, deps: ApiDeps) -> None:
         self._deps = deps
@@ -56,6 +58,8 @@ class Together:
         if len(works) > 1:
             together = run(lambda: store.transact_many(works, now=now))
             results: tuple[Sequence[Any] | BaseException] = await asyncio.gather(together, return_exceptions=True)
+            if isinstance(results[0], StoreFailure):
+                return [results[0]] * len(works)
             if not isinstance(results[0], BaseException):
                 return results[0]
         alone = [run(partial(store.transact, work, now=now)) for work in works]
