@@ -69,7 +69,7 @@ class RolloutChecks:
             self._broken("began although it is held or paused", row.name)
         if row.state == "judging" and plan.state in ("preparing", "promoting"):
             self._leaves_a_step(row, row.spec, before, after, held=held)
-        self._goes_back(row, row.spec, before, after, plan)
+        self._goes_back(row, row.spec, seen, before, after, plan)
         promotes = any(isinstance(change, EndRollout) and change.promote for change in plan.children)
         if promotes and row.state not in ("judging", "promoting"):
             self._broken("promoted out of order", f"{row.name} in {row.state}")
@@ -158,10 +158,12 @@ class RolloutChecks:
             self._broken("a bad version passed", f"{name}; true are {new.failures:.0%} and {old.failures:.0%}")
 
     def _goes_back(
-        self, row: ObjectRow, spec: RolloutSpec, before: RolloutStatus, after: RolloutStatus, plan: Plan
+        self, row: ObjectRow, spec: RolloutSpec, seen: Seen, before: RolloutStatus, after: RolloutStatus, plan: Plan
     ) -> None:
         failed = [gate for gate in after.gates if gate.verdict == Verdict.FAIL]
-        if plan.state in UP and row.state in UP and failed:
+        if plan.reason == "NoWayBack":
+            self._stays(row, spec, seen, before, after)
+        elif plan.state in UP and row.state in UP and failed:
             self._broken("a gate failed and it goes on", f"{row.name}: {failed[0].name}: {failed[0].why}")
         if plan.state in UP and (spec.abort or row.delete_at is not None):
             self._broken("it was to go back and goes on", f"{row.name} in {row.state}")
@@ -177,6 +179,17 @@ class RolloutChecks:
             one = self._sim.traffic.in_force(spec.service_uid)
             if one is not None and one.weight and not one.foreign and one.split.endswith(row.uid[:8]):
                 self._broken("taken for back at 0, and the data plane has a weight", f"{row.name}: {one.weight}")
+
+    def _stays(
+        self, row: ObjectRow, spec: RolloutSpec, seen: Seen, before: RolloutStatus, after: RolloutStatus
+    ) -> None:
+        """A guard says that it must go back, and nobody is there who could take the requests."""
+        self._sim.reached("no-way-back")
+        peer = seen.answers.get(LookPeer(Uid(spec.service_uid)))
+        if not isinstance(peer, Peer) or decode_service_status(peer.status).ready:
+            self._broken("it stays, and somebody of the old version is in traffic", row.name)
+        if after.weight != before.weight or after.step != before.step:
+            self._broken("it stays for want of a way back, and goes on", row.name)
 
     def _failed_by_truth(
         self, row: ObjectRow, spec: RolloutSpec, before: RolloutStatus, after: RolloutStatus, gate: str
