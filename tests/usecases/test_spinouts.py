@@ -360,6 +360,8 @@ def test_promote_passes_the_present_step_or_those_before_a_weight_or_all(yard: Y
     put(yard, "ramping", weight=1000, step=0)
     ask(yard, promote)
     assert spec_of(yard).promoted == 1
+    error = refused(InvalidInput, ask, yard, promote, to=10.0)
+    assert error.code == "step_reached" and spec_of(yard).promoted == 1
     ask(yard, promote, to=100.0)
     assert spec_of(yard).promoted == 2
     error = refused(InvalidInput, ask, yard, promote, to=60.0)

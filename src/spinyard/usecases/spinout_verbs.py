@@ -162,6 +162,13 @@ def promote(
         after, what = replace(spec, promoted_fully=True), "Promoted past all steps"
     else:
         passed = status.step + 1 if to is None else _steps_before(spec, to)
+        if to is not None and passed <= status.step:
+            raise InvalidInput(
+                f"{spinout_id(found)} is at its step {status.step + 1} already: nothing lies before {to:g} %.",
+                code="step_reached",
+                next_step=f"Without --to the present step passes: `spinyard spinout promote {name} -n {namespace}`.",
+                details={"step": status.step},
+            )
         after, what = replace(spec, promoted=max(spec.promoted, passed)), f"Promoted past {passed} of its steps"
     done = write(tx, found, after, caller, "PromoteRequested", f"{what} by {caller.actor}.")
     why = clean(evidence)[:EVIDENCE_CHARACTERS_MAX]
