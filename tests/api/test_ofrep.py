@@ -372,6 +372,25 @@ async def test_too_many_are_told_when_to_come_again(home: Path, openfeature: Any
         assert (limited.value, limited.error_code) == (True, ErrorCode.GENERAL)
 
 
+async def test_who_sends_slowly_takes_no_place_from_who_sends_at_once(home: Path) -> None:
+    async with serving(home, OfrepLimits(in_flight_max=2)) as flags:
+        place = flags.base.removeprefix("http://").split(":")
+        head = f"POST /ofrep/v1/evaluate/flags HTTP/1.1\r\nHost: {place[0]}\r\nContent-Length: 2\r\n\r\n{{"
+        slow = [await asyncio.open_connection(*place) for _ in range(5)]
+        for _, writer in slow:
+            writer.write(head.encode())
+            await writer.drain()
+        answers = [asyncio.ensure_future(reader.readline()) for reader, _ in slow]
+        async with asyncio.timeout(3):
+            for _, answer in zip(range(3), asyncio.as_completed(answers), strict=False):
+                assert (await answer).split()[1] == b"408", "two may wait"
+        for _ in range(5):
+            assert (await flags.post("/nothing"))[0] == 404
+        for _, writer in slow:
+            writer.close()
+        await asyncio.gather(*answers)
+
+
 async def test_streams_have_a_bound(home: Path) -> None:
     async with serving(home, OfrepLimits(streams_max=1)) as flags:
         first = await flags.session.get(f"{flags.base}/ofrep/v1/stream")

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
@@ -148,6 +149,7 @@ class OfrepApp:
         self.streams = Streams(deps.limits.streams_max)
         self.evaluations = 0
         limits = deps.limits
+        self._bodies = _Bodies(limits.in_flight_max)
         self._rate = Rate(
             deps.clock,
             ApiLimits(
@@ -167,8 +169,7 @@ class OfrepApp:
             elif scope["path"] == STREAM:
                 await self._stream(scope, receive, send)
             else:
-                with self._rate.admitted():
-                    await self._evaluate(scope, receive, send)
+                await self._evaluate(scope, receive, send)
         except TooMany as error:
             await _respond(send, 429, {"errorDetails": error.message}, {"retry-after": "1"})
 
@@ -176,12 +177,16 @@ class OfrepApp:
         key = unquote(scope["path"][len(EVALUATE) :]).strip("/")
         named = {"key": key} if key else {}
         try:
-            context = await _context(receive)
+            async with self._bodies.place():
+                body = await _body(receive)
+            with self._rate.admitted():
+                await self._answer(key, _context(body), scope, send)
         except _Broken as error:
             await _respond(
                 send, error.status, {**named, "errorCode": FlagError.PARSE_ERROR, "errorDetails": str(error)}
             )
-            return
+
+    async def _answer(self, key: str, context: Mapping[str, Any], scope: Scope, send: Send) -> None:
         if not self.board.etag:
             await self.board.refresh()
         self.evaluations += 1
@@ -259,6 +264,33 @@ class OfrepApp:
         )
 
 
+class _Bodies:
+    """Who waits for a body. When it is too many, the one that has waited longest goes: so whoever sends slowly, or
+    never, takes no place from those who send at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting: dict[asyncio.Timeout, None] = {}
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None]:
+        """Raises _Broken."""
+        if len(self._waiting) >= self._most:
+            longest = next(iter(self._waiting))
+            del self._waiting[longest]
+            if not longest.expired():
+                longest.reschedule(0.0)
+        try:
+            async with asyncio.timeout(BODY_SECONDS) as timeout:
+                self._waiting[timeout] = None
+                try:
+                    yield
+                finally:
+                    self._waiting.pop(timeout, None)
+        except TimeoutError as error:
+            raise _Broken(f"the body did not arrive within {BODY_SECONDS:g} s, or sooner than others", 408) from error
+
+
 class _Broken(Exception):
     def __init__(self, why: str, status: int = 400) -> None:
         super().__init__(why)
@@ -286,22 +318,22 @@ def _refusal(scope: Scope, headers: Headers) -> tuple[int, str] | None:
     return None
 
 
-async def _context(receive: Receive) -> Mapping[str, Any]:
+async def _body(receive: Receive) -> bytes:
     """Raises _Broken."""
     body = b""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Broken("the connection ended before the body")
-                body += message.get("body", b"")
-                if len(body) > BODY_BYTES_MAX:
-                    raise _Broken(f"a context may have {BODY_BYTES_MAX} bytes", 413)
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError as error:
-        raise _Broken(f"the body did not arrive within {BODY_SECONDS:g} s", 408) from error
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Broken("the connection ended before the body")
+        body += message.get("body", b"")
+        if len(body) > BODY_BYTES_MAX:
+            raise _Broken(f"a context may have {BODY_BYTES_MAX} bytes", 413)
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _context(body: bytes) -> Mapping[str, Any]:
+    """Raises _Broken."""
     try:
         found = msgspec.json.decode(body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
