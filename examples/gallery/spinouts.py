@@ -21,7 +21,7 @@ SPINOUT = Path(__file__).with_name("spinout.yaml")
 NAME = "thumbnails"
 PAGES_RATE = 25.0
 # Thumbnails are asked for at this share of what the monolith can render here: busy, and not beyond its means.
-BUSY, THUMBS_RATE_MIN, THUMBS_RATE_MAX = 0.6, 8.0, 60.0
+BUSY, THUMBS_RATE_MIN, THUMBS_RATE_MAX = 0.35, 8.0, 40.0
 TRIAL_SECONDS = 2.0
 USERS = 60
 SIZE = 640
