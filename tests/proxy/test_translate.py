@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from spinyard.core.ids import ResourceKey
 from spinyard.core.spec import Grpc, HttpGet, Probe, TcpSocket
-from spinyard.core.want import EndpointState, EndpointWant, RouteWant
+from spinyard.core.want import EndpointState, EndpointWant, RouteWant, Split
 from spinyard.proxy import encoded, proto, translate, translate_routes
 from spinyard.proxy.route_table import RouteTable
-from spinyard.proxy.translate_boundaries import AWAY
+from spinyard.proxy.translate_boundaries import AWAY, Boundary
 from spinyard.proxy.translate_listener import gateway_of
 from tests.proxy import golden
+from tests.proxy.boundary_world import THUMBS, WANT, WEB
 
 MESSAGES = {
     "cluster": "envoy.config.cluster.v3.Cluster",
@@ -199,6 +202,44 @@ def test_refused_hosts_are_found_and_the_others_shown(
         is_bad = bool(bad & set(translate_routes.domains_of(want)))
         assert table.refusal(key) == ("no" if is_bad else "")
         assert table.is_shown(key) != is_bad
+
+
+@given(st.lists(st.one_of(st.booleans(), st.integers(0, 10_000)), min_size=1, max_size=8))
+def test_weights_follow_whatever_is_refused_in_their_host(steps: list[bool | int]) -> None:
+    """A number: the boundary's weight and the split's. A bool: a route comes or goes that Envoy refuses."""
+    table, bad = RouteTable(), RouteWant(cluster="bad", hosts=("shop",), path_prefix="/bad", service="default/bad")
+    weight = 0
+    taken: dict[str, Any] = {}
+    for step in [0, *steps]:
+        if step is True:
+            table.put(ResourceKey("bad"), bad)
+        elif step is False:
+            table.take_away(ResourceKey("bad"))
+        else:
+            weight = step
+        parent = replace(WEB, split=Split(cluster="default/web/2", weight=weight))
+        table.put(ResourceKey("parent"), parent)
+        boundary = Boundary(replace(WANT, weight=weight), parent, THUMBS)
+        table.set_boundaries([boundary])
+        for _ in range(20):
+            shown = proto.decode("envoy.config.route.v3.RouteConfiguration", table.body())
+            is_refused = '"path_separated_prefix": "/bad"' in json.dumps(shown)
+            taken = taken if is_refused else shown
+            if not (table.was_refused("no") if is_refused else table.was_confirmed()):
+                break
+        else:
+            raise AssertionError("it never comes to an end")
+        [shop] = [host for host in taken["virtual_hosts"] if host["name"] == "shop"]
+        weights = {
+            one.get("weight", 0)
+            for found in shop["routes"]
+            for one in found["route"].get("weighted_clusters", {}).get("clusters", ())
+            if one["name"] in ("default/web/2", boundary.alias("new").name)
+        }
+        # What was decided at the first hop, and a key, stand beside the share.
+        assert weights <= {weight, 10_000} and weight in weights
+        assert table.is_boundary_shown(boundary) and table.is_split_shown(ResourceKey("parent"))
+        assert step is not True or table.refusal(ResourceKey("bad")) == "no"
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from(EndpointState)), max_size=9))
