@@ -148,6 +148,8 @@ def test_another_parent_on_the_way_is_the_one_that_the_unit_is_held_against_at_f
     deploy(yard.parent, "v3")
     yard.run(3)
     assert dict(yard.status.baseline_latency) == below, "where it has no requests it shows nothing else"
+    words = [json.loads(r.body)["why"] for r in yard.records if r.kind == "evidence"]
+    assert "counts no more" in words[0] and "sha256:v3" in words[1] and "counts on" in words[1]
 
 
 def test_a_changed_margin_holds_from_now_on() -> None:

@@ -64,6 +64,9 @@ def renewal(before: SpinoutStatus, after: SpinoutStatus, parent: str, unit: str)
     was_margin = before.evidence.margin if before.evidence is not None else None
     if not words and was_margin is not None and (after.evidence is None or after.evidence.margin != was_margin):
         words.append(f"the margin was {was_margin:g}")
+    is_parent_alone = len(words) == 1 and before.old_version not in ("", after.old_version)
+    if is_parent_alone and after.weight >= WEIGHT_ALL:
+        return f"{'; '.join(words)}: without requests it shows nothing new, so what was seen before counts on"
     return f"what was seen before counts no more: {'; '.join(words)}" if words else ""
 
 
