@@ -137,6 +137,35 @@ async def test_a_caller_from_outside_who_uses_one_trace_for_all_its_requests_fai
     assert found == TraceJoin(3, 0)
 
 
+async def test_whoever_asks_again_in_a_moment_is_not_given_another_count() -> None:
+    class HandClock(SystemClock):
+        at = 100.0
+
+        def monotonic(self) -> float:
+            return self.at
+
+    clock = HandClock()
+    store = TraceStore(clock)
+    store.steady_since = 0.0
+    now_ms = (clock.now() - 60) * 1000 - 1_700_000_000_000
+    about = {"spinyard.service": CLUSTER}
+
+    def request(number: int) -> None:
+        trace = identity(number, 32)
+        store.add([gateway(1, 0, trace=trace, kind="server", at=now_ms, attributes=about)])
+
+    reader, look = JoinReader(store, clock), LookJoin(CLUSTER, clock.now() - 300)
+    found = []
+    for number, seconds in enumerate((0.0, 0.5, 2.4, 0.2), start=1):
+        clock.at += seconds
+        request(number)
+        answer = await reader.read(look)
+        assert isinstance(answer, TraceJoin)
+        found.append(answer.broken)
+    assert found == [1, 1, 1, 4]
+    assert await reader.read(LookJoin(CLUSTER, look.since + 1)) == await reader.read(look)
+
+
 @pytest.mark.parametrize(("cluster", "service"), [(CLUSTER, "thumbnails"), ("default/web/ab", "web"), ("odd", "odd")])
 def test_the_service_of_a_cluster_is_known_by_its_name(cluster: str, service: str) -> None:
     assert service_of(cluster) == service
