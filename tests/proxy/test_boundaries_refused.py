@@ -140,6 +140,25 @@ async def test_a_port_that_is_busy_while_envoy_is_replaced_speaks_against_no_bou
     await world.acknowledged(KEY)
 
 
+async def test_what_spoke_against_a_listener_of_an_envoy_that_has_gone_speaks_against_no_other(
+    world: BoundaryWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "LASTING_SECONDS", 0.0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", world.inside_port))
+        taken.listen()
+        await world.start()
+        await world.provider.ensure(ResourceKey(KEY), replace(WANT, weight=10_000, sticky=Sticky()))
+        await _rejected(world, "in use")
+    world.envoys[0].kill()
+    world.envoys[0].wait()
+
+    async def is_forgotten() -> bool:
+        return not world.provider._doors.lasting_inside_problem()
+
+    await until(is_forgotten, "it is forgotten while no Envoy is there")
+
+
 async def test_a_host_that_another_service_has_is_no_fault_of_the_boundary(world: BoundaryWorld) -> None:
     await world.start()
     await world.route("other/route", RouteWant(cluster="default/other/1", hosts=("www.shop",), service="default/other"))

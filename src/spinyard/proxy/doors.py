@@ -71,7 +71,9 @@ class Doors:
             self._xds.publish([_change(LISTENER, name, self._listeners[name]) for name in refused], again=True)
 
     def _note_troubles(self) -> None:
-        """Between two tries nothing is refused: only Envoy's yes ends it."""
+        """Between two tries nothing is refused: only Envoy's yes ends it, or that it is away."""
+        if not self._xds.connected:
+            self._troubles.clear()
         for name in self._listeners:
             words, confirmed = self._xds.refusal(LISTENER, name), self._xds.confirmed(LISTENER, name)
             if words:
