@@ -83,15 +83,15 @@ def run(s: JobSnapshot) -> Plan:
 
 
 def queueing(s: JobSnapshot, queued: list[ChildBrief], status: JobStatus) -> Plan:
-    """Its own member waits for a place that the pool itself may just have filled: a warm one is as good, and there."""
+    """Its own member waits for a place that the pool itself may just have filled: a warm one is as good, and there. It
+    is taken when the other is gone and has told that it never began: what was seen to wait may run by now."""
     pool = pool_of(s)
     if pool is None or not pool.warm:
         why = f"attempt {status.attempt} waits for room in the pool {s.spec.pool}"
         return s.plan(JobState.RUNNING, why, "Waiting", status, wake_in=QUEUE_SECONDS)
     dropped = tuple(DeleteChild(child.uid, "a warm member can be had") for child in queued)
-    bind = BindMember(pool.uid, State.WARM, pool.spec.template_digest, part_of(s, pool))
-    return s.plan(JobState.RUNNING, "taking a warm member", "Binding", status, wake_in=TAKE_SECONDS,
-                  children=(*dropped, bind))  # fmt: skip
+    why = "a warm member can be had; its own gives up waiting"
+    return s.plan(JobState.RUNNING, why, "Binding", status, wake_in=TAKE_SECONDS, children=dropped)
 
 
 def another(s: JobSnapshot) -> Plan:
