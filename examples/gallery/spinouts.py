@@ -23,7 +23,7 @@ PAGES_RATE = 25.0
 # Thumbnails are asked for at this share of what the monolith can render here: busy, and not beyond its means.
 BUSY, THUMBS_RATE_MIN, THUMBS_RATE_MAX = 0.35, 8.0, 40.0
 TRIAL_SECONDS = 2.0
-USERS = 60
+USERS = 95
 SIZE = 640
 MEASURE_SECONDS = 12.0
 LOAD_SECONDS_MAX = 900.0  # it is ended when the play is; the machine may be slow
