@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -28,7 +29,7 @@ class Stopped(Exception):
     """Ctrl-C, or a polite kill."""
 
 
-class Play:
+class Play(ABC):
     """One act. `perform` says whether every promise was kept; `loads` are ended with it, whatever happens."""
 
     def __init__(self, stage: Stage, show: Show) -> None:
@@ -36,8 +37,8 @@ class Play:
         self.show = show
         self.loads: list[LoadProcess] = []
 
-    def perform(self, *, keep: bool) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def perform(self, *, keep: bool) -> bool: ...
 
     def how_to_look(self) -> Sequence[str]:
         """Commands for whoever keeps it up."""

@@ -92,7 +92,7 @@ def test_the_picture_says_phase_weight_and_why_it_went_back() -> None:
 
 
 def test_a_step_that_breaks_is_marked_and_its_cause_goes_on(tmp_path: Path) -> None:
-    play = Play(Stage(tmp_path, "127.0.0.1:1"), Show())
+    play: Play = SpinoutDemo(Stage(tmp_path, "127.0.0.1:1"), Show())
 
     def broken() -> str:
         raise BrokenPromise("it did not happen")

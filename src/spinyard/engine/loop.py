@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 import structlog
 
@@ -211,7 +212,7 @@ class Engine:
             now = context.clock.now()
             context.failpoint("wake:before")
             try:
-                await context.write(lambda uids=uids, now=now: context.store.wake(uids, now=now))  # type: ignore[misc]
+                await context.write(partial(context.store.wake, uids, now=now))
             except StoreFailure:
                 self._hinted.update(uids)
                 self._hint_came.set()
